@@ -1,0 +1,125 @@
+"""The map of the house: every interface between its rooms, on one page.
+
+Drivers, backends and features are pure: from a segment (a network as this node sees it) to kernel objects. They open nothing,
+run nothing and never wait. Kernel, Store and Runtime touch the world; each has one room and one fake that passes its tests.
+Pure code is sync; Store and Runtime are asyncio; Kernel is sync and called from one worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from wefted.model.lease import Lease
+from wefted.model.network import Endpoint, Network, Segment
+from wefted.model.node import HostFacts
+from wefted.model.objects import Change, IPAddress, KernelObject, Netns, Outcome, State
+from wefted.model.records import Item, Op, Snapshot
+from wefted.model.sandbox import Sandbox, SandboxEvent
+
+
+class Driver(Protocol):
+    """How an endpoint is attached on one host. Pure."""
+
+    name: str
+    needs: tuple[str, ...]
+    """Kernel features without which it cannot work (keys of `HostFacts.features`)."""
+    host_gateway: bool
+    """Whether the host itself is the containers' gateway; if not, a router of the LAN is, and ports cannot be published."""
+    options: Mapping[str, str]
+    """The `-o` keys that it understands, each with one line of help."""
+
+    def validate(self, network: Network) -> None:
+        """Raise `UsageError` for a network that this driver cannot make."""
+
+    def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterable[KernelObject]:
+        """Yield the network's own objects on this host, then those of each attached endpoint."""
+
+
+class Backend(Protocol):
+    """How the hosts of a network are joined. Pure."""
+
+    name: str
+    needs: tuple[str, ...]
+    layers: tuple[int, ...]
+    """The layers it can join hosts at: 3 (routed blocks), 2 (one broadcast domain)."""
+    options: Mapping[str, str]
+
+    def validate(self, network: Network) -> None:
+        """Raise `UsageError` for a network that this backend cannot join."""
+
+    def overhead(self, underlay: IPAddress | None) -> int:
+        """Return how many bytes of each underlay packet are not the container's."""
+
+    def announce(self, segment: Segment) -> Mapping[str, str]:
+        """Return what peers must know; it travels in our leases."""
+
+    def plan(self, segment: Segment, peers: Sequence[Lease]) -> Iterable[KernelObject]:
+        """Yield the objects that lead to the blocks of `peers` (the leases of other nodes)."""
+
+
+class Feature(Protocol):
+    """A rule that applies to every network. Pure."""
+
+    name: str
+
+    def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterable[KernelObject]:
+        """Yield its objects for this network and these endpoints."""
+
+
+class Kernel(Protocol):
+    """Namespaces, links, routes, firewall of this host. Blocking; all calls but `watch` come from one worker thread."""
+
+    def probe(self, advertise: IPAddress | None = None) -> HostFacts:
+        """Return what this host has and can do; `advertise` chooses the underlay address, else the default route does."""
+
+    def read(self, ns: Netns) -> State:
+        """Return every object in `ns` that carries our mark, and the state of the links that do not."""
+
+    def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """Make the changes, in order, in as few netlink sends as possible; one outcome for each. Never raises for a refusal."""
+
+    def watch(self) -> Iterator[Netns]:
+        """Yield a namespace whenever something in it changed that may concern us; ends when the kernel is closed."""
+
+    def close(self) -> None:
+        """Release everything and end `watch`."""
+
+
+class Store(Protocol):
+    """Keys with revisions, compare-and-swap, and a watch that never loses a change."""
+
+    async def read(self, prefix: str) -> Snapshot:
+        """Return everything under `prefix`. Raises `Unreachable`."""
+
+    async def write(self, ops: Sequence[Op]) -> int:
+        """Do all of `ops` or none; return the new revision. Raises `Conflict` when an expectation fails, `Unreachable`."""
+
+    def watch(self, prefix: str) -> AsyncIterator[Snapshot | tuple[Item, ...]]:
+        """Yield a Snapshot first, then changes in order, and a Snapshot again whenever history was lost. Never gives up."""
+
+    async def close(self) -> None:
+        """Release everything; watches end."""
+
+
+class Runtime(Protocol):
+    """One kind of container engine: names to sandboxes, and their coming and going."""
+
+    kind: str
+    """The word before the colon in `netns:c1`."""
+
+    async def find(self, name: str) -> Sandbox | None:
+        """Return the sandbox of a running container, or None."""
+
+    def watch(self) -> AsyncIterator[SandboxEvent]:
+        """Yield an event for each container that comes or goes from now on."""
+
+
+class Engine(Protocol):
+    """The use cases. LocalEngine does them in this process; RemoteEngine asks the agent over its socket."""
+
+    async def call(self, operation: str, parameters: Mapping[str, Any]) -> Any:
+        """Do one operation of `wefted.engine.operations`; parameters and result are JSON values. Raises `WeftedError`."""
+
+    async def close(self) -> None:
+        """Release everything."""

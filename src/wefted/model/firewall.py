@@ -1,0 +1,71 @@
+"""The firewall and the sysctls.
+
+There is one nft table of ours, and its text never changes while the program runs: everything that depends on networks and
+endpoints is an element of one of its sets and maps. So one more published port is one element, whatever was there before,
+and no name of a user ever becomes an nft identifier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .objects import KernelObject, Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NftTable(KernelObject):
+    """A table of ours, whole: `body` is what stands between its braces, in nft's own language."""
+
+    rank: ClassVar[int] = 70
+
+    family: str = "inet"
+    name: str = "wefted"
+    body: str
+
+    @property
+    def key(self) -> Key:
+        return ("nft table", self.ns, self.family, self.name)
+
+    def __str__(self) -> str:
+        return f"nft table {self.family} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NftElement(KernelObject):
+    """An element of a named set or map. `match` and `value` hold one string per part of a concatenation, as nft prints them."""
+
+    rank: ClassVar[int] = 71
+
+    family: str = "inet"
+    table: str = "wefted"
+    container: str
+    """The name of the set or map."""
+    match: tuple[str, ...]
+    value: tuple[str, ...] = ()
+    """Empty in a set."""
+
+    @property
+    def key(self) -> Key:
+        return ("nft element", self.ns, self.family, self.table, self.container, self.match)
+
+    def __str__(self) -> str:
+        value = f" : {' . '.join(self.value)}" if self.value else ""
+        return f"nft element {self.container} {{ {' . '.join(self.match)}{value} }}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl(KernelObject):
+    """A kernel setting below /proc/sys, `name` written with slashes. The value found before is kept, and put back on delete."""
+
+    rank: ClassVar[int] = 35
+
+    name: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return ("sysctl", self.ns, self.name)
+
+    def __str__(self) -> str:
+        return f"sysctl {self.name} = {self.value}"

@@ -1,0 +1,179 @@
+"""Links: the network devices that wefted makes, and the state of those that it only uses.
+
+`__str__` prints a line in the manner of `ip link`, which is how plans are shown and tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+from .objects import HOST, IPAddress, KernelObject, Key, Netns
+
+_OPEN = frozenset({"mtu", "mac", "device"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link(KernelObject):
+    """A device of ours, up from the moment it is made. `mtu` in bytes; 0 leaves the kernel's choice."""
+
+    rank: ClassVar[int] = 20
+
+    name: str
+    mtu: int = 0
+    alias: str = field(default="", compare=False)
+    """For people only (`ip link` shows it): the kernel ignores it in the create call, so it is no mark."""
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.ns, self.name)
+
+    def satisfied_by(self, actual: KernelObject) -> bool:
+        """Tell whether `actual` will do: MTU, MAC and device that were left open may have any value."""
+        if type(self) is not type(actual):
+            return False
+        return all(
+            getattr(self, f.name) == getattr(actual, f.name)
+            for f in fields(self)
+            if f.compare and (f.name not in _OPEN or getattr(self, f.name))
+        )
+
+    def _line(self, *words: object) -> str:
+        mtu = ("mtu", self.mtu) if self.mtu else ()
+        return " ".join(str(w) for w in (*_at(self.ns), "link", self.name, *words, *mtu) if w != "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge(Link):
+    """A Linux bridge without spanning tree and without forward delay."""
+
+    rank: ClassVar[int] = 10
+
+    mac: str = ""
+
+    def __str__(self) -> str:
+        return self._line("type bridge", *_opt("address", self.mac))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Veth(Link):
+    """A pair: `name` here, `peer_name` created directly inside `peer_ns` (moving it there would cost 16 ms).
+
+    The far end carries no mark: it is the same device, and it dies with this one.
+    """
+
+    master: str = ""
+    peer_ns: Netns = field(default=HOST, compare=False)
+    peer_name: str = field(default="eth0", compare=False)
+    peer_mac: str = field(default="", compare=False)
+    hairpin: bool = field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        return self._line("type veth", *_opt("master", self.master), "peer", self.peer_name, "netns", self.peer_ns or "host")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Macvlan(Link):
+    """A macvlan in `ns`, whose `parent` is a link of the host."""
+
+    parent: str
+    mode: str = "bridge"
+    mac: str = ""
+
+    def __str__(self) -> str:
+        return self._line("type macvlan mode", self.mode, "link", self.parent, *_opt("address", self.mac))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ipvlan(Link):
+    """An ipvlan in `ns`, whose `parent` is a link of the host; it has its parent's MAC."""
+
+    parent: str
+    mode: str = "l2"
+
+    def __str__(self) -> str:
+        return self._line("type ipvlan mode", self.mode, "link", self.parent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vlan(Link):
+    """An 802.1Q sub-interface in `ns`, whose `parent` is a link of the host."""
+
+    rank: ClassVar[int] = 15
+
+    parent: str
+    tag: int
+    mac: str = ""
+
+    def __str__(self) -> str:
+        return self._line("type vlan id", self.tag, "link", self.parent, *_opt("address", self.mac))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan(Link):
+    """A multicast-free VXLAN device (RFC 7348): peers are forwarding entries, never a group."""
+
+    rank: ClassVar[int] = 15
+
+    vni: int
+    local: IPAddress
+    device: str = ""
+    """The underlay link; empty where the kernel shall route."""
+    port: int = 4789
+    learning: bool = False
+    mac: str = ""
+    master: str = ""
+
+    def __str__(self) -> str:
+        return self._line(
+            "type vxlan id", self.vni, "local", self.local, *_opt("dev", self.device), "dstport", self.port,
+            "learning" if self.learning else "nolearning", *_opt("address", self.mac), *_opt("master", self.master),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovedLink(Link):
+    """A host's own link, lent to a sandbox: it goes back to the host as `origin` when it is deleted here."""
+
+    origin: str
+
+    def __str__(self) -> str:
+        return self._line("moved from host link", self.origin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkState(KernelObject):
+    """The settings of a link that is not marked as ours: a container's `lo` and `eth0`, a host's uplink. Never deleted."""
+
+    rank: ClassVar[int] = 30
+    owned: ClassVar[bool] = False
+
+    name: str
+    up: bool = True
+    mtu: int = 0
+    mac: str = ""
+
+    @property
+    def key(self) -> Key:
+        return ("link state", self.ns, self.name)
+
+    def satisfied_by(self, actual: KernelObject) -> bool:
+        return (
+            isinstance(actual, LinkState)
+            and self.up == actual.up
+            and self.mtu in (0, actual.mtu)
+            and self.mac in ("", actual.mac)
+        )
+
+    def __str__(self) -> str:
+        mtu = ("mtu", self.mtu) if self.mtu else ()
+        mac = ("address", self.mac) if self.mac else ()
+        return " ".join(str(w) for w in (*_at(self.ns), "set", self.name, "up" if self.up else "down", *mac, *mtu))
+
+
+def _opt(word: str, value: object) -> tuple[object, ...]:
+    return (word, value) if value else ()
+
+
+def _at(ns: Netns) -> tuple[str, ...]:
+    return ("netns", ns) if ns else ()

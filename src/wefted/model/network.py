@@ -1,0 +1,165 @@
+"""What users make: networks, and the endpoints that join containers to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_interface
+
+from . import naming
+from .lease import Lease
+from .node import Node
+from .objects import HOST, IPAddress, IPInterface, IPNetwork, Netns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subnet:
+    """One address range of a network. Addresses are handed out from `ip_range`, or from all of `prefix`."""
+
+    prefix: IPNetwork
+    gateway: IPAddress | None = None
+    ip_range: IPNetwork | None = None
+    auxiliary: tuple[IPAddress, ...] = ()
+    """Addresses that others use and that are never handed out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network: one driver (how endpoints are attached on a host) and one backend (how the hosts are joined)."""
+
+    name: str
+    driver: str = "bridge"
+    backend: str = "none"
+    subnets: tuple[Subnet, ...] = ()
+    number: int = 0
+    """Unique in the cluster; a VXLAN network uses it as its VNI unless an option says otherwise."""
+    mtu: int = 0
+    """0 = computed from the underlay and the backend's overhead."""
+    layer: int = 3
+    """3: blocks are routed between hosts. 2: one broadcast domain over all hosts."""
+    internal: bool = False
+    masquerade: bool = True
+    isolated: bool = True
+    exposed: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def option(self, key: str, default: str = "") -> str:
+        return dict(self.options).get(key, default)
+
+    @property
+    def link(self) -> str:
+        """The name of its bridge on every host."""
+        return naming.link_name("br", self.name)
+
+    @property
+    def tunnel(self) -> str:
+        """The name of its tunnel device on every host."""
+        return naming.link_name("vx", self.name)
+
+    def subnet_of(self, address: IPAddress) -> Subnet | None:
+        return next((s for s in self.subnets if s.prefix.version == address.version and address in s.prefix), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortMapping:
+    """A published port: `host_port` of the host (on `host_ip`, or on all its addresses) is `port` of the container."""
+
+    host_port: int
+    port: int
+    protocol: str = "tcp"
+    host_ip: IPAddress | None = None
+
+    def __str__(self) -> str:
+        ip = "" if self.host_ip is None else f"[{self.host_ip}]:" if self.host_ip.version == 6 else f"{self.host_ip}:"
+        return f"{ip}{self.host_port}:{self.port}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticRoute:
+    """A route that the container gets; without `via` it goes through the network's gateway."""
+
+    destination: IPNetwork
+    via: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One interface of one container in one network."""
+
+    network: str
+    container: str
+    """As in `docker:web1`, `netns:c1`: the kind of runtime and the name."""
+    ns: Netns = HOST
+    """The sandbox's namespace; empty while the container is gone (and for the host driver)."""
+    identity: str = ""
+    """Tells a re-created namespace under the same path from the old one: device and inode."""
+    ifname: str = "eth0"
+    mac: str = ""
+    addresses: tuple[IPInterface, ...] = ()
+    gateways: tuple[IPAddress, ...] = ()
+    default_route: bool = True
+    routes: tuple[StaticRoute, ...] = ()
+    aliases: tuple[str, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return naming.digest(self.network, self.container)
+
+    @property
+    def link(self) -> str:
+        """The name of its link on the host, where the driver makes one."""
+        return naming.link_name("ve", self.network, self.container)
+
+    @property
+    def attached(self) -> bool:
+        return self.ns != HOST
+
+    def gateway_for(self, version: int) -> IPAddress | None:
+        return next((g for g in self.gateways if g.version == version), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A network as one node sees it: what drivers, backends and features make their plans from."""
+
+    network: Network
+    node: Node
+    leases: tuple[Lease, ...] = ()
+    """The blocks that this node owns."""
+    mtu: int = 1500
+    """Bytes that an endpoint may send in one packet, the backend's overhead already taken off."""
+    host_gateway: bool = True
+    """Whether the host is the containers' gateway (bridge, ptp) or a router of the LAN is (macvlan and its kin)."""
+    single: bool = False
+    """One prefix for the whole subnet (layer 2, or a network of one host) instead of one for each routed block."""
+
+    @property
+    def gateways(self) -> tuple[IPInterface, ...]:
+        """The host's own addresses in this network, with the length of the prefix that is on its link."""
+        if not self.host_gateway:
+            return ()
+        found: list[IPInterface] = []
+        for lease in self.leases:
+            if self.single and any(g.version == lease.block.version and g.network.overlaps(lease.block) for g in found):
+                continue
+            gateway = self.gateway_of(lease)
+            if gateway is not None:
+                found.append(ip_interface(f"{gateway}/{self.prefixlen(lease)}"))
+        return tuple(found)
+
+    def prefixlen(self, lease: Lease) -> int:
+        """Return the length of the prefix that an address of `lease` has on its link."""
+        subnet = self.network.subnet_of(lease.block.network_address)
+        return subnet.prefix.prefixlen if self.single and subnet is not None else lease.block.prefixlen
+
+    def gateway_of(self, lease: Lease) -> IPAddress | None:
+        """Return the gateway of a block: the network's own if it lies there, else its first address."""
+        subnet = self.network.subnet_of(lease.block.network_address)
+        if subnet is None:
+            return None
+        if subnet.gateway is not None and (not self.host_gateway or subnet.gateway in lease.block):
+            return subnet.gateway
+        if not self.host_gateway:
+            return None
+        return lease.block.network_address + 1

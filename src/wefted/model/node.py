@@ -1,0 +1,38 @@
+"""Nodes: the hosts that run wefted, and what a host's kernel can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .objects import IPAddress, IPInterface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A host. Its UUID is made once and kept; name and addresses may change."""
+
+    id: str
+    name: str
+    underlay: tuple[IPInterface, ...] = ()
+    """Its addresses on the network that joins the hosts, with prefix length; the preferred one first."""
+    device: str = ""
+    """The link that holds them."""
+    mtu: int = 1500
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        return tuple(i.ip for i in self.underlay)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What `Kernel.probe` found: the underlay link, and for each optional feature "" or the reason why it is missing."""
+
+    device: str = ""
+    underlay: tuple[IPInterface, ...] = ()
+    mtu: int = 1500
+    features: Mapping[str, str] = field(default_factory=dict)
+    """Keys: bridge veth macvlan ipvlan vlan vxlan nft. Value "" = present."""
+    prefixes: tuple[IPInterface, ...] = ()
+    """Every address of the host that is not ours: a new subnet must not overlap their networks."""

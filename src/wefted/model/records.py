@@ -1,0 +1,55 @@
+"""What the stores hold and how they are changed: items with revisions, and operations guarded by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A key with its value. In a watch, `value` None means that the key was deleted at `revision`."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything under a prefix as it stood at `revision`."""
+
+    revision: int
+    items: Mapping[str, Item] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a key. `expect` None: whatever is there; 0: it must not exist; else the revision it must still have.
+
+    `ttl` in seconds makes it a lease: the key vanishes unless it is written again in time.
+    """
+
+    key: str
+    value: bytes
+    expect: int | None = None
+    ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a key (nothing happens when it is absent and `expect` is None)."""
+
+    key: str
+    expect: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Change nothing, but fail the whole write unless the key has this revision (0: is absent)."""
+
+    key: str
+    expect: int
+
+
+Op = Put | Delete | Check
