@@ -1,0 +1,132 @@
+"""`wefted up`, `down`, `status`: the agent of this host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wefted.errors import UsageError
+
+from .call import agent_pid, ask_agent, perform
+from .command import Command, json_option, option
+from .output import duration, show
+
+if TYPE_CHECKING:
+    from wefted.config import Config
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+    wefted up
+    wefted up --store etcd://10.0.0.1:2379,10.0.0.2:2379 --advertise 10.0.0.7
+    wefted up --foreground
+    """,
+)
+@option("--store", envvar="WEFTED_STORE", metavar="URL", help="The cluster's store [default: this host alone].")
+@option("--advertise", envvar="WEFTED_ADVERTISE", metavar="IP", help="The address that other hosts reach this one at.")
+@option("--name", envvar="WEFTED_NAME", metavar="NAME", help="This host's name in the cluster [default: the host's].")
+@option("--foreground", is_flag=True, help="Run here until a signal comes, as under systemd.")
+@option("--timeout", type=float, default=20.0, show_default=True, metavar="S", help="Seconds to wait for its first answer.")
+@json_option
+@click.pass_obj
+def up(config: Config, /, foreground: bool, timeout: float, as_json: bool, **flags: str | None) -> None:
+    """Start the agent, as a systemd unit where one is installed, else in the background.
+
+    The settings are kept with the host's state, for the next start and for commands without an agent.
+    """
+    given = {key: value for key, value in flags.items() if value}
+    if foreground:
+        _serve(config, given)
+        return
+    if agent_pid(config) is None:
+        show(_start(config, given, timeout), as_json, lambda status: [f"the agent is up: {_place(status)}"])
+        return
+    status = ask_agent(config, "status")
+    _refuse_other(given, status)
+    show(status, as_json, lambda status: [f"the agent is up already: {_place(status)}"])
+
+
+@click.command(cls=Command, epilog="wefted down")
+@option("--timeout", type=float, default=20.0, show_default=True, metavar="S", help="Seconds to wait for its end.")
+@json_option
+@click.pass_obj
+def down(config: Config, timeout: float, as_json: bool) -> None:
+    """Stop the agent; the containers keep their network."""
+    from .process import stop
+
+    pid = agent_pid(config)
+    if pid is not None:
+        stop(pid, timeout)
+    told = "no agent was running" if pid is None else f"the agent (process {pid}) is stopped; the containers keep their network"
+    show({"agent": {"running": False, "pid": None}, "stopped": pid}, as_json, lambda _: [told])
+
+
+@click.command(cls=Command, epilog="wefted status\nwefted status --json")
+@json_option
+@click.pass_obj
+def status(config: Config, as_json: bool) -> None:
+    """Tell how the agent, this host, its store and its kernel are."""
+    show(perform(config, "status"), as_json, _screen)
+
+
+def _serve(config: Config, given: Mapping[str, str]) -> None:
+    from wefted.agent.main import serve
+    from wefted.config import load
+
+    serve(load({"state_dir": config.state_dir, "runtime_dir": config.runtime_dir, **given}))
+
+
+def _start(config: Config, given: Mapping[str, str], timeout: float) -> Any:
+    from .process import start
+
+    return start(config, [word for key, value in given.items() for word in (f"--{key}", value)], timeout)
+
+
+def _refuse_other(given: Mapping[str, str], status: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where the running agent has other settings than those that were typed."""
+    node, store = status["node"], status["store"]
+    running = {
+        "store": {store["url"]},
+        "name": {node["name"]},
+        "advertise": {address.partition("/")[0] for address in node["underlay"]},
+    }
+    for key, value in given.items():
+        if value not in running[key]:
+            now = ", ".join(sorted(running[key])) or "none"
+            raise UsageError(f"the agent runs already, and its {key} is {now}, not {value}", "stop it first: wefted down")
+
+
+def _place(status: Mapping[str, Any]) -> str:
+    node, store = status["node"], status["store"]
+    addresses = ", ".join(address.partition("/")[0] for address in node["underlay"]) or "no underlay"
+    return f"{node['name']} ({addresses}), store {store['url'] or store['kind']}"
+
+
+def _screen(status: Mapping[str, Any]) -> Iterator[str]:
+    agent, store, missing = status["agent"], status["store"], status["kernel"]["missing"]
+    yield f"wefted {status['version']} on {_node(status['node'])}"
+    yield "agent      " + (f"process {agent['pid']}, up {duration(agent['uptime'])}" if agent["running"] else "not running")
+    yield f"store      {store['url']}" + ("" if store["reachable"] else f", unreachable: {store['error']}")
+    yield f"networks   {status['networks']}"
+    yield f"endpoints  {status['endpoints']}"
+    yield from (f"           {failed['endpoint']}: {failed['error']}" for failed in status.get("failed", ()))
+    yield f"reconcile  {_reconcile(status['reconcile'])}"
+    yield "kernel     " + ("has everything" if not missing else f"without {', '.join(missing)}")
+    yield from (f"           {feature}: {reason}" for feature, reason in missing.items())
+
+
+def _node(node: Mapping[str, Any]) -> str:
+    name, underlay = node["name"], ", ".join(node["underlay"])
+    return f"{name}" + (f" ({underlay} on {node['device']}, MTU {node['mtu']})" if underlay else "")
+
+
+def _reconcile(last: Mapping[str, Any]) -> str:
+    """`at` is when the last pass ended, in seconds since 1970; without it there was none yet."""
+    if not last.get("at"):
+        return "no pass yet"
+    told = f"{duration(time.time() - last['at'])} ago, {last['changes']} changes"
+    return "\n           ".join([told, *last["failures"]])

@@ -1,0 +1,89 @@
+"""Endpoints and what leads to them from outside: ps, publish, unpublish, expose, hide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .call import perform
+from .command import Command, json_option, option
+from .output import port, show, table
+from .words import complete_containers, complete_networks
+
+if TYPE_CHECKING:
+    from wefted.config import Config
+
+
+@click.command(cls=Command, epilog="wefted ps\nwefted ps --json")
+@json_option
+@click.pass_obj
+def ps(config: Config, as_json: bool) -> None:
+    """List every endpoint of every host."""
+    show(perform(config, "endpoint.list"), as_json, _table)
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+    wefted publish netns:web1 8080:80
+    wefted publish netns:web1 127.0.0.1:8443:443/tcp 5000-5009:5000-5009/udp
+    """,
+)
+@click.argument("container", shell_complete=complete_containers)
+@click.argument("ports", metavar="PORT...", nargs=-1, required=True)
+@option("--network", metavar="NET", default="", help="Needed only where the container is in several networks.")
+@json_option
+@click.pass_obj
+def publish(config: Config, container: str, ports: Sequence[str], network: str, as_json: bool) -> None:
+    """Publish ports of a container on its host. PORT is [IP:]HOSTPORT:PORT[/tcp|udp|sctp]."""
+    parameters = {"container": container, "ports": ports, "network": network}
+    show(perform(config, "endpoint.publish", parameters), as_json, _ports)
+
+
+@click.command(cls=Command, epilog="wefted unpublish netns:web1 8080:80")
+@click.argument("container", shell_complete=complete_containers)
+@click.argument("ports", metavar="PORT...", nargs=-1, required=True)
+@option("--network", metavar="NET", default="", help="Needed only where the container is in several networks.")
+@json_option
+@click.pass_obj
+def unpublish(config: Config, container: str, ports: Sequence[str], network: str, as_json: bool) -> None:
+    """Take published ports of a container back."""
+    parameters = {"container": container, "ports": ports, "network": network}
+    show(perform(config, "endpoint.unpublish", parameters), as_json, _ports)
+
+
+@click.command(cls=Command, epilog="wefted expose blue")
+@click.argument("network", shell_complete=complete_networks)
+@json_option
+@click.pass_obj
+def expose(config: Config, network: str, as_json: bool) -> None:
+    """Let other hosts reach a network's containers without published ports."""
+    show(perform(config, "network.expose", {"name": network}), as_json, lambda n: [f"{n['name']} is exposed"])
+
+
+@click.command(cls=Command, epilog="wefted hide blue")
+@click.argument("network", shell_complete=complete_networks)
+@json_option
+@click.pass_obj
+def hide(config: Config, network: str, as_json: bool) -> None:
+    """Undo expose."""
+    show(perform(config, "network.hide", {"name": network}), as_json, lambda n: [f"{n['name']} is hidden"])
+
+
+def _table(endpoints: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    heads = ("HOST", "CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE")
+    return table(heads, map(_row, endpoints))
+
+
+def _row(endpoint: Mapping[str, Any]) -> Sequence[str]:
+    e = endpoint
+    ports = ", ".join(map(port, e["ports"]))
+    state = f"{e['state']}: {e['error']}" if e["error"] else e["state"]
+    return (e["host"], e["container"], e["network"], e["ifname"], ", ".join(e["addresses"]), ports, state)
+
+
+def _ports(endpoint: Mapping[str, Any]) -> Iterator[str]:
+    ports = ", ".join(map(port, endpoint["ports"]))
+    yield f"{endpoint['container']} in {endpoint['network']}: {ports or 'no port is published'}"

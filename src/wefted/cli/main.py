@@ -1,0 +1,29 @@
+"""The entry point. It imports no more than the command that was typed needs; the version not even the parser of commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the result is the exit code. See `wefted.errors` for what the codes mean."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        from wefted import __version__
+
+        print(f"wefted {__version__}")
+        return 0
+    try:
+        from .root import root
+
+        root.main(words, prog_name="wefted")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

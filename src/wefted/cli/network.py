@@ -1,0 +1,166 @@
+"""`wefted network`: create, ls, inspect, rm, prune, connect, disconnect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .call import perform
+from .command import Group, json_option, option
+from .output import removed, show, table, tree
+from .words import complete_containers, complete_networks, containers, pairs
+
+if TYPE_CHECKING:
+    from wefted.config import Config
+
+
+@click.group(cls=Group)
+def network() -> None:
+    """Make networks, and attach containers to them."""
+
+
+@network.command(
+    epilog="""
+    wefted network create blue
+    wefted network create blue --subnet 10.20.0.0/16 --backend vxlan
+    wefted network create dual --subnet 10.30.0.0/24 --subnet fd30::/64 --mtu 1400
+    wefted network create lan --driver macvlan --subnet 192.168.1.0/24 --gateway 192.168.1.1 -o parent=eth0
+    """
+)
+@click.argument("name")
+@option("--driver", default="bridge", show_default=True, help="bridge macvlan ipvlan vlan ptp phys host none")
+@option("--backend", default="none", show_default=True, help="How the hosts are joined: none host-gw vxlan")
+@option("--subnet", metavar="CIDR", multiple=True, help="Repeat it for several; chosen if there is none.")
+@option("--gateway", metavar="IP", multiple=True, help="The containers' gateway [default: a subnet's first].")
+@option("--ip-range", metavar="CIDR", multiple=True, help="Hand out addresses of this part of a subnet only.")
+@option("--aux-address", metavar="IP", multiple=True, help="An address of somebody else: never handed out.")
+@option("--mtu", type=int, default=0, help="Bytes in a packet [default: from the underlay, less the tunnel's].")
+@option("--internal", is_flag=True, help="No way out: containers reach each other only.")
+@option("--ipv6", is_flag=True, help="Choose an IPv6 subnet too.")
+@option("--no-masquerade", is_flag=True, help="Containers leave the host with their own address.")
+@option("--no-isolation", is_flag=True, help="Let other networks of this host reach this one.")
+@option("--label", metavar="K=V", multiple=True, help="A note for yourself.")
+@option("-o", "--option", metavar="KEY=VALUE", multiple=True, help="An option of the driver or the backend.")
+@json_option
+@click.pass_obj
+def create(config: Config, /, name: str, as_json: bool, **flags: Any) -> None:
+    """Make a network. Nothing appears on a host before its first container."""
+    parameters = {
+        "name": name,
+        **{key: flags[key] for key in ("driver", "backend", "mtu", "internal", "ipv6")},
+        "subnets": flags["subnet"],
+        "gateways": flags["gateway"],
+        "ip_ranges": flags["ip_range"],
+        "auxiliary": flags["aux_address"],
+        "masquerade": not flags["no_masquerade"],
+        "isolated": not flags["no_isolation"],
+        "labels": pairs(flags["label"], "--label"),
+        "options": pairs(flags["option"], "-o"),
+    }
+    made = perform(config, "network.create", parameters)
+    show(made, as_json, lambda n: [f"{n['name']}: {n['driver']}, {n['backend']}, {_subnets(n) or 'no subnet'}"])
+
+
+@network.command(epilog="wefted network ls\nwefted network ls --json")
+@json_option
+@click.pass_obj
+def ls(config: Config, as_json: bool) -> None:
+    """List all networks of the cluster."""
+    show(perform(config, "network.list"), as_json, _table)
+
+
+@network.command(epilog="wefted network inspect blue")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_networks)
+@json_option
+@click.pass_obj
+def inspect(config: Config, names: Sequence[str], as_json: bool) -> None:
+    """Show networks with their blocks and endpoints."""
+    found = perform(config, "network.inspect", {"names": names})
+    show(found, as_json, lambda networks: [line for item in networks for line in tree(item)])
+
+
+@network.command(epilog="wefted network rm blue green")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_networks)
+@json_option
+@click.pass_obj
+def rm(config: Config, names: Sequence[str], as_json: bool) -> None:
+    """Remove networks; refused while they have endpoints."""
+    show(perform(config, "network.remove", {"names": names}), as_json, removed)
+
+
+@network.command(epilog="wefted network prune")
+@json_option
+@click.pass_obj
+def prune(config: Config, as_json: bool) -> None:
+    """Remove all networks without endpoints."""
+    show(perform(config, "network.prune"), as_json, removed)
+
+
+@network.command(
+    epilog="""
+    wefted network connect blue netns:c1
+    wefted network connect blue netns:c1 --ip 10.20.0.9 --alias db --publish 5432:5432
+    wefted network connect blue pid:4242 --ifname eth1 --route 10.99.0.0/16
+    ip netns list | cut -d' ' -f1 | sed s/^/netns:/ | wefted network connect blue -
+    """
+)
+@click.argument("network", shell_complete=complete_networks)
+@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@option("--ip", metavar="A", multiple=True, help="Its address; one for each IP version.")
+@option("--ifname", metavar="NAME", default="", help="Its interface [default: the next free eth].")
+@option("--mac", metavar="M", default="", help="Its MAC address [default: made from the address].")
+@option("--alias", metavar="N", multiple=True, help="A further name of the container.")
+@option("--route", metavar="R", multiple=True, help="CIDR or CIDR:via; without via, through the network's gateway.")
+@option("-p", "--publish", metavar="P", multiple=True, help="Publish a port: [IP:]8080:80[/tcp].")
+@json_option
+@click.pass_obj
+def connect(config: Config, /, network: str, names: Sequence[str], as_json: bool, **flags: Any) -> None:
+    """Attach containers to a network.
+
+    CONTAINER is netns:NAME, pid:PID or path:/proc/PID/ns/net; `-` reads names from standard input, one on each line.
+    """
+    parameters = {
+        "network": network,
+        "containers": containers(names),
+        **{key: flags[key] for key in ("ip", "ifname", "mac", "publish")},
+        "aliases": flags["alias"],
+        "routes": flags["route"],
+    }
+    endpoints = perform(config, "network.connect", parameters)
+    show(endpoints, as_json, lambda found: table(("CONTAINER", "INTERFACE", "ADDRESSES"), map(_attached, found)))
+    failed = [e for e in endpoints if e["state"] == "failed"]
+    for endpoint in failed:
+        click.echo(f"wefted: {endpoint['container']} is not attached: {endpoint['error']}", err=True)
+    if failed:
+        click.get_current_context().exit(1)
+
+
+@network.command(epilog="wefted network disconnect blue netns:c1 netns:c2")
+@click.argument("network", shell_complete=complete_networks)
+@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=complete_containers)
+@json_option
+@click.pass_obj
+def disconnect(config: Config, network: str, names: Sequence[str], as_json: bool) -> None:
+    """Detach containers from a network.
+
+    `-` reads their names from standard input, one on each line.
+    """
+    result = perform(config, "network.disconnect", {"network": network, "containers": containers(names)})
+    show(result, as_json, lambda value: value["disconnected"])
+
+
+def _table(networks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    heads = ("NAME", "DRIVER", "BACKEND", "SUBNETS", "BLOCKS", "ENDPOINTS")
+    return table(
+        heads, ((n["name"], n["driver"], n["backend"], _subnets(n), len(n["blocks"]), n["endpoints"]) for n in networks)
+    )
+
+
+def _subnets(network: Mapping[str, Any]) -> str:
+    return ", ".join(subnet["prefix"] for subnet in network["subnets"])
+
+
+def _attached(endpoint: Mapping[str, Any]) -> tuple[str, str, str]:
+    return endpoint["container"], endpoint["ifname"], ", ".join(endpoint["addresses"])

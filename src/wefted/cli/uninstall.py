@@ -1,0 +1,86 @@
+"""`wefted uninstall`: stop the agent, take everything of ours out of the kernel, forget the state."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wefted.errors import WeftedError
+
+from .call import agent_pid, perform, perform_here
+from .command import Command, json_option, option
+from .output import changes, show
+
+if TYPE_CHECKING:
+    from wefted.config import Config
+
+FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock")
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+    wefted uninstall --plan
+    wefted uninstall --yes
+    """,
+)
+@option("--plan", is_flag=True, help="Show what would be removed, and remove nothing.")
+@option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def uninstall(config: Config, plan: bool, yes: bool, as_json: bool) -> None:
+    """Remove everything of ours from this host: links, routes, firewall, state. Its containers lose these networks."""
+    if plan:
+        foreseen = perform(config, "uninstall", {"dry_run": True})
+        show({**foreseen, "paths": [str(path) for path in _paths(config)]}, as_json, _would)
+        return
+    if not yes and sys.stdin.isatty():
+        click.confirm("Remove all networks of wefted from this host, and its state?", abort=True, err=True)
+    _stop_agent(config)
+    result = perform_here(config, "uninstall")
+    if result.get("failures"):
+        raise WeftedError("not everything could be removed, so the state is kept", "see what is left: wefted uninstall --plan")
+    paths = _paths(config)
+    for path in paths:
+        _remove(path)
+    show({**result, "paths": [str(path) for path in paths]}, as_json, _did)
+
+
+def _stop_agent(config: Config) -> None:
+    from .process import stop
+
+    pid = agent_pid(config)
+    if pid is not None:
+        stop(pid, timeout=20.0)
+
+
+def _paths(config: Config) -> Sequence[Path]:
+    return [path for path in (Path(config.state_dir), Path(config.runtime_dir)) if path.exists()]
+
+
+def _remove(path: Path) -> None:
+    if path.name == "wefted":
+        shutil.rmtree(path)
+        return
+    # a directory that somebody chose may hold more than what is ours
+    for name in FILES:
+        (path / name).unlink(missing_ok=True)
+    if not any(path.iterdir()):
+        path.rmdir()
+
+
+def _would(result: Mapping[str, Any]) -> Iterator[str]:
+    yield from changes(result["changes"])
+    yield from (click.style(f"- {path}", fg="red") for path in result["paths"])
+    if not result["changes"] and not result["paths"]:
+        yield "nothing of ours is here"
+
+
+def _did(result: Mapping[str, Any]) -> Iterator[str]:
+    yield from _would(result)
+    yield "everything of ours is removed"
