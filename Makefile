@@ -1,0 +1,46 @@
+# The front door. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check fix lab bench docs build lock gates
+
+BIN  := .venv/bin
+ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+ARGS ?=
+LAB_ARGS := $(or $(ARGS),--hosts 2)
+
+help:
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 10
+
+env:  ## prepare everything; says what it installs, does nothing when done
+	@packaging/env/prepare.sh
+
+demo: env  ## two virtual hosts, every kind of network, a table of what was measured
+	@$(ROOT) $(BIN)/wefted demo $(ARGS)
+
+test: env  ## all tests, on all cores (the lab tests need root)
+	@$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+
+check: env gates test  ## style, types, arrows, then all tests
+
+gates: env
+	@echo "ruff: style" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@echo "mypy: types" && $(BIN)/mypy --strict --no-error-summary
+	@echo "import-linter: arrows" && $(BIN)/lint-imports --no-cache >.venv/arrows.txt || { cat .venv/arrows.txt; exit 1; }
+	@echo "uv: lock" && $(BIN)/uv lock --check --offline --quiet
+
+fix: env  ## repair what ruff can repair
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+lab: env  ## a lab of two virtual hosts (ARGS="--hosts 3")
+	@$(ROOT) $(BIN)/wefted lab up $(LAB_ARGS)
+
+bench: env  ## measure (ARGS="attach")
+	@$(ROOT) $(BIN)/wefted bench $(ARGS)
+
+docs: env  ## write docs/reference/cli.md from the commands themselves
+	@$(BIN)/python packaging/docs/cli_reference.py
+
+build: env  ## a wheel and a source archive in dist/
+	@rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --offline && ls dist
+
+lock: env  ## resolve the dependencies anew (ARGS="--upgrade")
+	@$(BIN)/python packaging/env/lock.py $(ARGS)

@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Prepare everything that wefted needs: system packages, then the Python environment in .venv.
+#
+# It looks before it does: with everything in place it changes nothing and needs neither root nor network.
+# PYTHON=... chooses the interpreter. Exit 2: something is missing that it cannot install; it says what.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export PATH="$PATH:/usr/sbin:/sbin" PIP_DISABLE_PIP_VERSION_CHECK=1
+
+say() { printf 'env: %s\n' "$*"; }
+
+stop() {
+  printf 'env: %s\n' "$@" >&2
+  exit 2
+}
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13 python3.14}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+}
+
+has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
+# One line for each Debian package whose part is not on this machine, wherever that part came from.
+missing_packages() {
+  command -v ip >/dev/null || echo iproute2
+  command -v nft >/dev/null || echo nftables
+  ldconfig -p | grep -F libnftables.so.1 >/dev/null || echo libnftables1
+  command -v ping >/dev/null || echo iputils-ping
+  command -v ps >/dev/null || echo procps
+  command -v etcd >/dev/null || echo etcd-server
+  [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || echo containernetworking-plugins
+  local python
+  python=$(find_python)
+  if [ -z "$python" ]; then
+    printf '%s\n' python3 python3-venv
+  elif ! has_venv "$python"; then
+    "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+  fi
+}
+
+# Debian starts a service as soon as it is installed. An etcd of this host is not what was asked for.
+install_without_services() {
+  local policy=/usr/sbin/policy-rc.d ours=""
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    ours=$policy
+  fi
+  trap 'rm -f ${ours:+"$ours"}' RETURN EXIT
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  if [[ " $* " == *" etcd-server "* ]] && command -v systemctl >/dev/null; then
+    systemctl --quiet disable etcd.service 2>/dev/null || true
+  fi
+}
+
+system_packages() {
+  local packages
+  mapfile -t packages < <(missing_packages)
+  [ ${#packages[@]} -gt 0 ] || return 0
+  say "missing on this system: ${packages[*]}"
+  command -v apt-get >/dev/null ||
+    stop "there is no apt-get here; install what these Debian packages contain, then run it again"
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || stop "run as root: apt-get install ${packages[*]}"
+    say "installing them with sudo apt-get; services that come with them stay stopped"
+    sudo bash "$PWD/packaging/env/prepare.sh" --packages "${packages[@]}"
+  else
+    say "installing them with apt-get; services that come with them stay stopped"
+    install_without_services "${packages[@]}"
+  fi
+}
+
+# What the environment was made from; a change of any of it, or of the folder's place, makes it anew.
+wanted_stamp() {
+  {
+    cat uv.lock pyproject.toml src/wefted/__init__.py packaging/env/prepare.sh
+    printf '%s\n' "$PWD" "$1"
+    "$1" --version
+  } | sha256sum
+}
+
+# uv.lock names versions and hashes, not hosts: pip takes the files from whatever index this machine is set up for.
+pinned_uv() {
+  awk '/^name = / { on = ($3 == "\"uv\"") }
+       on && /^version = / { gsub(/"/, "", $3); line = "uv==" $3 }
+       on && match($0, /sha256:[0-9a-f]+/) { line = line " --hash=" substr($0, RSTART, RLENGTH) }
+       END { print line }' uv.lock
+}
+
+install_locked() {
+  .venv/bin/python -m pip install --quiet --no-input --no-deps --require-hashes --requirement "$1"
+}
+
+python_environment() {
+  local python stamp
+  python=$(find_python)
+  [ -n "$python" ] || stop "Python 3.11 or later is not there; set PYTHON=/path/to/python3"
+  has_venv "$python" || stop "$python has no venv module; install it, or set PYTHON=/path/to/another/python3"
+  stamp=$(wanted_stamp "$python")
+  if [ -x .venv/bin/wefted ] && [ "$stamp" = "$(cat .venv/wefted.stamp 2>/dev/null)" ]; then
+    return 0
+  fi
+  say "preparing .venv with $("$python" --version): what uv.lock lists"
+  if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    "$python" -m venv --clear .venv
+  fi
+  rm -f .venv/wefted.stamp
+  install_locked <(pinned_uv)
+  .venv/bin/uv export --quiet --offline --frozen --no-emit-project --python .venv/bin/python >.venv/requirements.txt
+  install_locked .venv/requirements.txt
+  .venv/bin/python -m pip install --quiet --no-input --no-deps --no-build-isolation --editable .
+  printf '%s\n' "$stamp" >.venv/wefted.stamp
+}
+
+if [ "${1:-}" = --packages ]; then
+  shift
+  install_without_services "$@"
+else
+  system_packages
+  python_environment
+  say "ready; the command is .venv/bin/wefted"
+fi

@@ -1,0 +1,40 @@
+"""What every test run does: lab tests need root and say so, and each skipped test is named at the end with its reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+LAB = Path(__file__).parent / "lab"
+NEEDS_ROOT = "lab tests make namespaces, which needs root: run `sudo make test`"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything below tests/lab, and skip what is marked where there is no root."""
+    for item in items:
+        if LAB in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+        if os.geteuid() != 0 and item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple | list) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List skipped tests under their reasons; workers of a parallel run have sent their reports here by now."""
+    by_reason: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        by_reason.setdefault(_reason(report), []).append(report.nodeid)
+    if not by_reason:
+        terminalreporter.write_line("no test was skipped")
+        return
+    terminalreporter.section("skipped tests and why")
+    for reason, tests in sorted(by_reason.items()):
+        terminalreporter.write_line(f"{len(tests)} skipped: {reason}")
+        for test in sorted(tests):
+            terminalreporter.write_line(f"    {test}")
