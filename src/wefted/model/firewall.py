@@ -8,9 +8,12 @@ and no name of a user ever becomes an nft identifier.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2s
 from typing import ClassVar
 
 from .objects import KernelObject, Key
+
+_FINGERPRINT = "# text "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,16 @@ class NftTable(KernelObject):
     @property
     def key(self) -> Key:
         return ("nft table", self.ns, self.family, self.name)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a short name of the text. A table read back from the kernel has it as its body: nft prints other text."""
+        if self.body.startswith(_FINGERPRINT):
+            return self.body
+        return _FINGERPRINT + blake2s(self.body.encode(), digest_size=6).hexdigest()
+
+    def satisfied_by(self, actual: KernelObject) -> bool:
+        return isinstance(actual, NftTable) and self.key == actual.key and self.fingerprint == actual.fingerprint
 
     def __str__(self) -> str:
         return f"nft table {self.family} {self.name}"

@@ -21,6 +21,8 @@ class Link(KernelObject):
 
     name: str
     mtu: int = 0
+    up: bool = True
+    """False only in what was read from the kernel: somebody took the link down, and it is to be repaired."""
     alias: str = field(default="", compare=False)
     """For people only (`ip link` shows it): the kernel ignores it in the create call, so it is no mark."""
 
@@ -66,7 +68,8 @@ class Veth(Link):
     peer_ns: Netns = field(default=HOST, compare=False)
     peer_name: str = field(default="eth0", compare=False)
     peer_mac: str = field(default="", compare=False)
-    hairpin: bool = field(default=False, compare=False)
+    hairpin: bool = False
+    """Whether its bridge may send a frame back out of the port that it came in by."""
 
     def __str__(self) -> str:
         return self._line("type veth", *_opt("master", self.master), "peer", self.peer_name, "netns", self.peer_ns or "host")

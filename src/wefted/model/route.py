@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from .objects import IPAddress, IPInterface, IPNetwork, KernelObject, Key
@@ -43,6 +43,10 @@ class Route(KernelObject):
     @property
     def key(self) -> Key:
         return ("route", self.ns, self.destination, self.table, self.metric)
+
+    def satisfied_by(self, actual: KernelObject) -> bool:
+        """Tell whether `actual` will do: a link that was left open may be the one that the kernel found for `via`."""
+        return isinstance(actual, Route) and self == (actual if self.link else replace(actual, link=""))
 
     def __str__(self) -> str:
         words: list[object] = ["blackhole"] if self.blackhole else []
