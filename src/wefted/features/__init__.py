@@ -1,0 +1,14 @@
+"""Rules for every network, as elements of one constant nft table. A new feature is one file and one line below. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wefted.interfaces import Feature
+
+from .expose import Expose
+from .isolation import Isolation
+from .masquerade import Masquerade
+from .publish import Publish
+
+FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish())

@@ -1,0 +1,27 @@
+"""What backends refuse, in one wording. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from wefted.errors import Unsupported, UsageError
+from wefted.model.network import Network
+
+
+def layer(network: Network, layers: Collection[int]) -> None:
+    """Raise `Unsupported` for a layer at which the backend cannot join hosts."""
+    if network.layer not in layers:
+        able = ", ".join(str(n) for n in layers)
+        raise Unsupported(
+            f"network {network.name!r}: backend {network.backend} joins hosts at layer {able}, not {network.layer}",
+            f"use -o layer={able}" if len(layers) == 1 else "use -o layer=2 or -o layer=3",
+        )
+
+
+def some_subnet(network: Network) -> None:
+    """Raise `UsageError` where blocks are to be routed and there is no subnet to cut them from."""
+    if network.layer == 3 and not network.subnets:
+        raise UsageError(
+            f"network {network.name!r}: backend {network.backend} routes blocks of a subnet, and there is none",
+            "add --subnet 10.64.0.0/16",
+        )

@@ -1,0 +1,33 @@
+"""Networks do not reach each other, and internal ones nothing at all. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from wefted.model.network import Endpoint, Segment
+from wefted.model.objects import KernelObject
+
+from .table import TABLE, subnet
+
+
+class Isolation:
+    """Tells the table which subnets are networks of ours, and which of them belong together."""
+
+    name = "isolation"
+
+    def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
+        """Yield the network's subnets; nothing where its traffic does not pass the host."""
+        network = segment.network
+        if not segment.host_gateway or not network.subnets:
+            return
+        yield TABLE
+        prefixes = [s.prefix for s in network.subnets]
+        for prefix in prefixes:
+            yield subnet("networks", prefix)
+            if network.internal:
+                yield subnet("internal", prefix)
+            elif not network.isolated:
+                yield subnet("open", prefix)
+            for other in prefixes:
+                if other.version == prefix.version:
+                    yield subnet("together", prefix, other)

@@ -1,0 +1,25 @@
+"""Containers reach the outside with their host's address. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from wefted.model.network import Endpoint, Segment
+from wefted.model.objects import KernelObject
+
+from .table import TABLE, subnet
+
+
+class Masquerade:
+    """Hides the network's addresses from everybody but networks of ours."""
+
+    name = "masquerade"
+
+    def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
+        """Yield the network's subnets, unless it is internal or its traffic does not pass the host."""
+        network = segment.network
+        if not segment.host_gateway or not network.subnets or network.internal or not network.masquerade:
+            return
+        yield TABLE
+        for each in network.subnets:
+            yield subnet("masquerade", each.prefix)

@@ -1,0 +1,99 @@
+"""The one nft table, whose text never changes: everything that depends on networks and containers is an element of a set.
+
+So the path of a packet is the same length with one published port and with 5,000, and one more port is one element.
+
+- `networks`: every subnet whose gateway is a host. `internal`, `open`, `exposed`, `masquerade`: those of them that ...
+- `together`: pairs of subnets of one network; between them nothing is filtered.
+- `published_any`: protocol and port -> container and port, on every address of the host; `published_one`: on one address.
+
+A line with `{ip}` stands for two, one for each IP version. Bridged frames pass the forward hook as well where br_netfilter is
+on, which is why traffic inside one network, multicast and broadcast are accepted before anything is dropped, and packets
+that connection tracking calls invalid (half of an asymmetric path) are treated as any others. Who claims to be a member of a
+network must come in where that network's packets come from, else a forged source would pass for a neighbour.
+"""
+
+from __future__ import annotations
+
+from wefted.model.firewall import NftElement, NftTable
+from wefted.model.objects import IPNetwork
+
+_FAMILIES = (
+    {"ip": "ip", "v": "4", "addr": "ipv4_addr", "many": "{ 224.0.0.0/4, 255.255.255.255 }", "loop": "127.0.0.0/8"},
+    {"ip": "ip6", "v": "6", "addr": "ipv6_addr", "many": "{ ff00::/8 }", "loop": "::1"},
+)
+
+_TEXT = """
+set networks{v} {{ type {addr}; flags interval; }}
+set internal{v} {{ type {addr}; flags interval; }}
+set open{v} {{ type {addr}; flags interval; }}
+set exposed{v} {{ type {addr}; flags interval; }}
+set masquerade{v} {{ type {addr}; flags interval; }}
+set together{v} {{ type {addr} . {addr}; flags interval; }}
+map published_one{v} {{ type {addr} . inet_proto . inet_service : {addr} . inet_service; }}
+map published_any{v} {{ type inet_proto . inet_service : {addr} . inet_service; }}
+
+chain guard {
+    type filter hook prerouting priority raw; policy accept;
+    iifname "br-*" ip daddr 127.0.0.0/8 drop
+    iifname "ve-*" ip daddr 127.0.0.0/8 drop
+}
+
+chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    fib daddr type local goto published
+}
+
+chain output {
+    type nat hook output priority -100; policy accept;
+    fib daddr type local goto published
+}
+
+chain published {
+    dnat {ip} to {ip} daddr . meta l4proto . th dport map @published_one{v}
+    dnat {ip} to meta l4proto . th dport map @published_any{v}
+}
+
+chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ct status dnat {ip} saddr . {ip} daddr @together{v} masquerade
+    {ip} saddr {loop} {ip} daddr @networks{v} masquerade
+    {ip} saddr @masquerade{v} {ip} daddr != @networks{v} {ip} daddr != {many} masquerade
+}
+
+chain forward {
+    type filter hook forward priority filter; policy accept;
+    ct state established,related accept
+    {ip} daddr {many} accept
+    ip6 saddr fe80::/10 accept
+    ip6 daddr fe80::/10 accept
+    {ip} saddr @networks{v} {ip} daddr @networks{v} fib saddr . iif oif missing drop
+    {ip} saddr . {ip} daddr @together{v} accept
+    {ip} saddr @internal{v} drop
+    {ip} daddr @internal{v} drop
+    ct status dnat accept
+    {ip} saddr @open{v} {ip} daddr @open{v} accept
+    {ip} saddr @networks{v} {ip} daddr @networks{v} drop
+    {ip} daddr @networks{v} {ip} daddr != @exposed{v} drop
+}
+"""
+
+
+def _both(text: str) -> str:
+    """Write each line that names a family once for each of the two."""
+    lines: list[str] = []
+    for line in text.strip().splitlines():
+        lines += [line.format_map(family) for family in _FAMILIES] if "{v}" in line or "{ip}" in line else [line]
+    return "\n".join(lines)
+
+
+TABLE = NftTable(body=_both(_TEXT))
+
+
+def subnet(name: str, *prefixes: IPNetwork) -> NftElement:
+    """Return an element of a set of subnets, or of pairs of them; `name` is without the IP version."""
+    return NftElement(container=f"{name}{prefixes[0].version}", match=tuple(_listed(p) for p in prefixes))
+
+
+def _listed(prefix: IPNetwork) -> str:
+    """Write a prefix as nft lists it: a single address without its length."""
+    return str(prefix.network_address) if prefix.prefixlen == prefix.max_prefixlen else str(prefix)

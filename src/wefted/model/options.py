@@ -1,0 +1,58 @@
+"""Reading a network's `-o key=value` options: each reader raises one `UsageError` that names the key and what it takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from wefted.errors import UsageError
+
+from .network import Network
+
+SHARED: Mapping[str, str] = {
+    "block": "length of the prefix that each host leases",
+    "layer": "3: blocks are routed between hosts; 2: one broadcast domain over all hosts",
+}
+"""Keys that belong to every network, whatever its driver and backend."""
+
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")
+
+
+def reject_unknown(network: Network, *known: Mapping[str, str]) -> None:
+    """Raise `UsageError` for the first option that is neither shared nor in one of the tables `known`."""
+    allowed = sorted({key for table in (SHARED, *known) for key in table})
+    for key, _ in network.options:
+        if key not in allowed:
+            close = get_close_matches(key, allowed, 1)
+            guess = f", did you mean {close[0]!r}?" if close else ""
+            raise UsageError(f"network {network.name!r}: unknown option {key!r}{guess}", f"known are: {', '.join(allowed)}")
+
+
+def integer(network: Network, key: str, default: int, span: range) -> int:
+    """Return an option that is a decimal number within `span`, or `default` where it is not given."""
+    text = network.option(key)
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and int(text) in span):
+        raise UsageError(f"network {network.name!r}: option {key} is {text!r}, not a number from {span[0]} to {span[-1]}")
+    return int(text)
+
+
+def choice(network: Network, key: str, allowed: Iterable[str], default: str) -> str:
+    """Return an option that is one of `allowed`, or `default` where it is not given."""
+    text = network.option(key) or default
+    if text not in allowed:
+        raise UsageError(f"network {network.name!r}: option {key} is {text!r}, not one of {', '.join(allowed)}")
+    return text
+
+
+def interface(network: Network, key: str) -> str:
+    """Return an option that names a link of the host, or "" where it is not given (`dev_valid_name` in the kernel)."""
+    text = network.option(key)
+    if text and (text in (".", "..") or not _INTERFACE.fullmatch(text)):
+        raise UsageError(
+            f"network {network.name!r}: option {key} is {text!r}, which cannot be the name of a link",
+            "1 to 15 characters without spaces, slashes and colons; see yours: ip link",
+        )
+    return text
