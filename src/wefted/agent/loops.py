@@ -1,0 +1,159 @@
+"""What wakes the agent: the kernel, the cluster, the containers, and a slow clock. Every wake-up ends in the same reconcile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from wefted.engine import keys
+from wefted.engine.addressing import Addressing
+from wefted.engine.engine import LocalEngine
+from wefted.errors import Conflict, Unreachable, WeftedError
+from wefted.interfaces import Runtime
+from wefted.model.objects import HOST, Netns
+from wefted.model.records import Snapshot
+
+log = logging.getLogger("wefted.agent")
+
+QUIET = 0.05
+"""Seconds without a further event before a pass starts: a burst of changes costs one pass."""
+LATEST = 0.5
+"""Seconds after which a pass starts although events go on."""
+RETRY = 0.5
+
+
+class Loops:
+    """The agent's tasks. One that fails with a `WeftedError` is logged and started again; any other error ends the agent."""
+
+    def __init__(self, engine: LocalEngine, interval: float) -> None:
+        self._engine = engine
+        self._host = engine.host
+        self._interval = interval
+        self._addressing = Addressing(engine.host)
+        self._dirty: set[Netns] = set()
+        self._woken = asyncio.Event()
+
+    async def first_pass(self) -> None:
+        """Complete what was interrupted, sweep what has no record, follow the containers: before anybody is answered."""
+        async with self._host.lock:
+            await self._engine.endpoints.drop_orphans()
+            await self._engine.endpoints.find_all()
+            report = await self._host.converge()
+        log.info("first pass", extra={"changes": len(report.changes), "failures": len(report.failures)})
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Run everything until `stop` is set."""
+        tasks = [
+            self._reconcile(),
+            self._watch_kernel(),
+            self._timer(),
+            self._engine.publisher.run(),
+            self._again("the cluster's watch", self._watch_cluster),
+            *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
+        ]
+        await _until(stop, tasks)
+
+    # -- reconcile -------------------------------------------------------------------------------------------------
+
+    def _wake(self, *namespaces: Netns) -> None:
+        self._dirty.update(namespaces)
+        self._woken.set()
+
+    async def _reconcile(self) -> None:
+        while True:
+            await self._woken.wait()
+            await self._settle()
+            async with self._host.lock:
+                self._woken.clear()
+                dirty, self._dirty = self._dirty, set()
+                if dirty:
+                    report = await self._host.converge(dirty)
+                    if report.changes:
+                        log.info("repaired", extra={"changes": [str(c) for c in report.changes[:20]]})
+
+    async def _settle(self) -> None:
+        """Wait until no further event came for a moment, but not for ever."""
+        end = time.monotonic() + LATEST
+        before = -1
+        while len(self._dirty) != before and time.monotonic() < end:
+            before = len(self._dirty)
+            await asyncio.sleep(QUIET)
+
+    async def _timer(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            async with self._host.lock:
+                await self._engine.endpoints.find_all()
+                await self._host.converge()
+
+    async def _watch_kernel(self) -> None:
+        """Carry the kernel's events from their thread into the loop."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def follow() -> None:
+            try:
+                for ns in self._host.kernel.watch():
+                    loop.call_soon_threadsafe(self._wake, ns)
+            except BaseException as error:
+                loop.call_soon_threadsafe(ended.set_exception, error)
+
+        threading.Thread(target=follow, name="wefted-watch", daemon=True).start()
+        await ended
+
+    # -- cluster and containers --------------------------------------------------------------------------------------
+
+    async def _watch_cluster(self) -> None:
+        async for seen in self._host.cluster.watch(""):
+            async with self._host.lock:
+                changed = await self._host.take(seen)
+                await self._follow_cluster(changed)
+            if isinstance(seen, Snapshot):
+                self._engine.publisher.everything()
+
+    async def _follow_cluster(self, changed: set[str]) -> None:
+        """Act on what others changed in the cluster (our own writes are known already); the lock is held."""
+        mine = f"{keys.ENDPOINTS}{self._host.node.id}/"
+        self._host.announce(key.removeprefix(mine) for key in changed if key.startswith(mine))
+        if not any(key.startswith((keys.NETWORKS, keys.LEASES, keys.NODES)) for key in changed):
+            return
+        self._wake(HOST, *await self._engine.endpoints.drop_orphans())
+        try:
+            await self._addressing.refresh()
+        except (Unreachable, Conflict) as error:
+            log.warning("cannot refresh the leases", extra={"error": error.message})
+
+    async def _watch_runtime(self, runtime: Runtime) -> None:
+        async for event in runtime.watch():
+            await self._engine.endpoints.sandbox_changed(event)
+
+    async def _again(self, what: str, start: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await start()
+                return
+            except WeftedError as error:
+                log.warning("%s ended", what, extra={"error": error.message})
+                await asyncio.sleep(RETRY)
+
+
+async def _until(stop: asyncio.Event, coroutines: list[Coroutine[Any, Any, None]]) -> None:
+    """Run all of the coroutines until `stop` is set or one of them fails; cancel them then."""
+    tasks = [asyncio.create_task(c) for c in coroutines]
+    waiter = asyncio.create_task(stop.wait())
+    pending = {*tasks, waiter}
+    try:
+        while not stop.is_set():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled():
+                    task.result()
+    finally:
+        for task in (*tasks, waiter):
+            task.cancel()
+        await asyncio.gather(*tasks, waiter, return_exceptions=True)

@@ -1,0 +1,141 @@
+"""Addresses for endpoints: blocks from the cluster, addresses from the blocks, gateways from where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_interface
+
+from wefted.backends import BACKENDS
+from wefted.errors import Exhausted, UsageError
+from wefted.ipam import allocator
+from wefted.ipam.leases import block_length
+from wefted.model import naming, spec
+from wefted.model.lease import Lease
+from wefted.model.network import Endpoint, Network, Segment, Subnet
+from wefted.model.objects import IPAddress, IPInterface
+from wefted.model.records import Delete, Op
+
+from .host import Host
+from .planner import is_island, segment_of
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An endpoint with its addresses; the local writes that make them its own; whether a block was taken for it."""
+
+    endpoint: Endpoint
+    ops: tuple[Op, ...]
+    fresh_lease: bool
+
+
+class Addressing:
+    """Uses the host's records; the lock is held."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def grant(self, network: Network, draft: Endpoint, wanted: Sequence[str]) -> Grant:
+        """Give `draft` an address in each subnet: the ones that were asked for, else the lowest free."""
+        chosen = self._chosen(network, [spec.address(text) for text in wanted])
+        fresh = False
+        ops: list[Op] = []
+        addresses: list[IPInterface] = []
+        gateways: list[IPAddress] = []
+        for subnet in network.subnets:
+            address, claimed, new = await self._claim(network, subnet, draft.id, chosen.get(subnet))
+            fresh = fresh or new
+            ops += claimed
+            interface, gateway = _placed(self._host.segment(network), address)
+            addresses.append(interface)
+            if gateway is not None:
+                gateways.append(gateway)
+        endpoint = replace(draft, addresses=tuple(addresses), gateways=tuple(gateways))
+        endpoint = replace(endpoint, default_route=draft.default_route and bool(gateways), mac=draft.mac or _mac(endpoint))
+        return Grant(endpoint, tuple(ops), fresh)
+
+    async def give_back(self, network: Network) -> None:
+        """Release this node's blocks of a network in which it has no endpoint."""
+        host = self._host
+        if any(e.network == network.name for e in host.endpoints.values()):
+            return
+        doomed = [k for k, lease in host.view.leases.items() if lease.network == network.name and lease.node == host.node.id]
+        if doomed:
+            await host.commit([Delete(key) for key in doomed])
+
+    async def refresh(self) -> None:
+        """Write our leases again where they were lost, or where our underlay or what we announce has changed."""
+        host = self._host
+        for network in list(host.view.networks.values()):
+            for lease in host.segment(network).leases:
+                current = replace(lease, underlay=host.node.addresses, data=self._announced(network))
+                if current != lease:
+                    await self._remember(await allocator.refresh(host.cluster, current, island=is_island(network)))
+
+    def _chosen(self, network: Network, addresses: Sequence[IPAddress]) -> dict[Subnet, IPAddress]:
+        found: dict[Subnet, IPAddress] = {}
+        for address in addresses:
+            subnet = network.subnet_of(address)
+            if subnet is None:
+                prefixes = ", ".join(str(s.prefix) for s in network.subnets) or "none"
+                raise UsageError(
+                    f"{address} lies outside network {network.name!r} ({prefixes})", "leave --ip out, or choose one inside"
+                )
+            if subnet in found:
+                raise UsageError(f"one address in each subnet: {found[subnet]} and {address} are both in {subnet.prefix}")
+            found[subnet] = address
+        return found
+
+    async def _claim(
+        self, network: Network, subnet: Subnet, owner: str, explicit: IPAddress | None
+    ) -> tuple[IPAddress, Sequence[Op], bool]:
+        """Take an address from our blocks, or from a further block where they are full or do not hold it."""
+        host = self._host
+        segment = host.segment(network)
+        try:
+            address, ops = host.book.claim(owner, segment, subnet, explicit)
+        except Exhausted:
+            lease = await self._acquire(network, subnet, explicit)
+            address, ops = host.book.claim(owner, host.segment(network), subnet, explicit)
+            return address, ops, lease is not None
+        return address, ops, False
+
+    async def _acquire(self, network: Network, subnet: Subnet, containing: IPAddress | None) -> Lease:
+        host = self._host
+        length = block_length(subnet.prefix, int(network.option("block", "0")) or None)
+        lease = await allocator.acquire(
+            host.cluster,
+            network.name,
+            subnet,
+            host.node,
+            length,
+            containing=containing,
+            data=self._announced(network),
+            island=is_island(network),
+        )
+        await self._remember(lease)
+        return lease
+
+    def _announced(self, network: Network) -> tuple[tuple[str, str], ...]:
+        segment = segment_of(network, self._host.node, ())
+        return tuple(sorted(BACKENDS[network.backend].announce(segment).items()))
+
+    async def _remember(self, lease: Lease) -> None:
+        await self._host.refresh()
+
+
+def _placed(segment: Segment, address: IPAddress) -> tuple[IPInterface, IPAddress | None]:
+    """Return an address with its prefix length, and the gateway that its container uses."""
+    lease = next(lease for lease in segment.leases if lease.block.version == address.version and address in lease.block)
+    interface = ip_interface(f"{address}/{segment.prefixlen(lease)}")
+    if segment.single and segment.host_gateway:
+        gateways = [g.ip for g in segment.gateways if g.network == interface.network]
+        return interface, gateways[0] if gateways else None
+    return interface, segment.gateway_of(lease)
+
+
+def _mac(endpoint: Endpoint) -> str:
+    """Return a MAC that follows from the address, so that peers' ARP entries outlive a restart."""
+    if not endpoint.addresses:
+        return naming.mac_of(endpoint.network, endpoint.container)
+    return naming.mac_of_address(endpoint.addresses[0].ip)

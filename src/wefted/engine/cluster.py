@@ -1,0 +1,100 @@
+"""The cluster as this node last saw it: what the planner works from, also while the store is down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from wefted.model import codec
+from wefted.model.lease import Lease
+from wefted.model.network import Endpoint, Network
+from wefted.model.node import Node
+from wefted.model.records import Item, Snapshot
+
+from . import keys
+
+_TYPES: tuple[tuple[str, Any], ...] = (
+    (keys.NETWORKS, Network),
+    (keys.NODES, Node),
+    (keys.LEASES, Lease),
+    (keys.ENDPOINTS, Endpoint),
+)
+
+
+class ClusterView:
+    """Decoded records by key. A record that this version cannot read is kept out and named in `unreadable`."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.networks: dict[str, Network] = {}
+        self.nodes: dict[str, Node] = {}
+        self.leases: dict[str, Lease] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.revisions: dict[str, int] = {}
+        self.unreadable: dict[str, str] = {}
+
+    def replace(self, snapshot: Snapshot) -> set[str]:
+        """Take a whole new picture; return the keys that are not what they were."""
+        changed = {key for key in self.revisions if key not in snapshot.items}
+        for key in changed:
+            self._drop(key)
+        return changed | self.update(snapshot.items.values(), snapshot.revision)
+
+    def update(self, items: Iterable[Item], revision: int = 0) -> set[str]:
+        """Take changes; return the keys that are not what they were. What is older than what we have is ignored."""
+        changed: set[str] = set()
+        for item in items:
+            self.revision = max(self.revision, item.revision, revision)
+            if self.revisions.get(item.key, -1) >= item.revision:
+                continue
+            changed.add(item.key)
+            if item.value is None:
+                self._drop(item.key)
+            else:
+                self.revisions[item.key] = item.revision
+                self._take(item.key, item.value)
+        return changed
+
+    def revision_of(self, key: str) -> int:
+        return self.revisions.get(key, 0)
+
+    def leases_of(self, network: str) -> list[Lease]:
+        return [lease for lease in self.leases.values() if lease.network == network]
+
+    def endpoints_elsewhere(self, node_id: str) -> Iterator[tuple[str, Endpoint]]:
+        """Yield (node id, endpoint) of every other node."""
+        for key, endpoint in self.endpoints.items():
+            owner = key.split("/")[1]
+            if owner != node_id:
+                yield owner, endpoint
+
+    def node_name(self, node_id: str) -> str:
+        found = self.nodes.get(node_id)
+        return found.name if found else node_id
+
+    def _table(self, key: str) -> tuple[dict[str, Any], Any, str] | None:
+        for prefix, kind in _TYPES:
+            if key.startswith(prefix):
+                table: dict[str, Any] = getattr(self, prefix.rstrip("/"))
+                named = prefix in (keys.NETWORKS, keys.NODES)
+                return table, kind, key[len(prefix) :] if named else key
+        return None
+
+    def _take(self, key: str, value: bytes) -> None:
+        found = self._table(key)
+        if found is None:
+            return
+        table, kind, name = found
+        try:
+            table[name] = codec.loads(kind, value)
+            self.unreadable.pop(key, None)
+        except Exception as error:  # a newer version's record must not stop this one
+            table.pop(name, None)
+            self.unreadable[key] = str(error)
+
+    def _drop(self, key: str) -> None:
+        self.revisions.pop(key, None)
+        self.unreadable.pop(key, None)
+        found = self._table(key)
+        if found is not None:
+            found[0].pop(found[2], None)

@@ -1,0 +1,31 @@
+"""The difference between what should be and what is, as an ordered list of changes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from wefted.model.objects import Change, KernelObject, Key
+
+
+def diff(desired: Mapping[Key, KernelObject], actual: Mapping[Key, KernelObject]) -> list[Change]:
+    """Return the changes that turn `actual` into `desired`: deletions from the highest rank, then the rest from the lowest.
+
+    Objects that are not ours (`owned` False) are corrected and never deleted.
+    """
+    gone = [Change(old, None) for key, old in actual.items() if key not in desired and old.owned]
+    made: list[Change] = []
+    for key, new in desired.items():
+        old = actual.get(key)
+        if old is None or not new.satisfied_by(old):
+            made.append(Change(old, new))
+    gone.sort(key=lambda change: -change.subject.rank)
+    made.sort(key=lambda change: change.subject.rank)
+    return gone + made
+
+
+def index(objects: Iterable[KernelObject]) -> dict[Key, KernelObject]:
+    """Return the objects by key; of equal keys the first one stays."""
+    found: dict[Key, KernelObject] = {}
+    for item in objects:
+        found.setdefault(item.key, item)
+    return found

@@ -1,0 +1,347 @@
+"""The use cases of endpoints: connect, disconnect, publish; and what happens when their containers come and go.
+
+An attach is written down before the kernel is touched: after a crash the next start completes it. If the kernel refuses, what
+was made is removed and the record goes, so that a failed attach leaves the host as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from wefted.errors import InUse, KernelError, NotFound, UsageError
+from wefted.model import naming, spec
+from wefted.model.network import Endpoint, Network
+from wefted.model.objects import HOST, Change, KernelObject, Key, Netns, Outcome
+from wefted.model.route import Route
+from wefted.model.sandbox import Sandbox, SandboxEvent
+from wefted.runtime import search
+
+from .addressing import Addressing
+from .diff import index
+from .host import Host
+from .intent import free_ports, ports_from, supported
+from .operations import Connect, Disconnect, Nothing, Publish
+from .planner import own_objects, plan_endpoint, plan_network
+from .reconcile import Report
+from .render import endpoint_json
+
+log = logging.getLogger("wefted.engine")
+
+MOST_INTERFACES = 64
+
+
+class Endpoints:
+    """Attach and detach, one at a time; each holds the host's lock."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._addressing = Addressing(host)
+
+    async def list_all(self, _: Nothing) -> Any:
+        host = self._host
+        if not host.live:
+            await host.refresh()
+        mine = [(host.node.id, endpoint) for endpoint in host.endpoints.values()]
+        rows = [endpoint_json(host, owner, e) for owner, e in (*mine, *host.view.endpoints_elsewhere(host.node.id))]
+        return sorted(rows, key=lambda row: (row["network"], row["host"], row["container"]))
+
+    # -- connect ---------------------------------------------------------------------------------------------------
+
+    async def connect(self, request: Connect) -> Any:
+        """Attach all of the containers, or none of them."""
+        particular = (request.ip, request.ifname, request.mac, request.aliases, request.publish)
+        if len(request.containers) > 1 and any(particular):
+            raise UsageError("addresses, names and ports belong to one container", "connect the containers one by one")
+        async with self._host.lock:
+            made, found = [], []
+            try:
+                for container in request.containers:
+                    endpoint, fresh = await self.attach(request, container)
+                    found.append(endpoint)
+                    if fresh:
+                        made.append(endpoint)
+            except BaseException:
+                await self.detach(made)
+                raise
+            return [endpoint_json(self._host, self._host.node.id, endpoint) for endpoint in found]
+
+    async def attach(self, request: Connect, container: str) -> tuple[Endpoint, bool]:
+        """Attach one container; the lock is held. Return its endpoint, and whether it is new."""
+        host = self._host
+        network = await host.network(request.network)
+        supported(network, host.facts)
+        ports = ports_from(request.publish, network)
+        sandbox = await search.find(host.runtimes, container)
+        known = host.endpoints.get(naming.digest(network.name, sandbox.container))
+        if known is not None:
+            return await self._again(known, request, sandbox), False
+        draft = Endpoint(
+            network=network.name,
+            container=sandbox.container,
+            ns=HOST if network.driver == "host" else sandbox.ns,
+            identity=sandbox.identity,
+            ifname=spec.interface_name(request.ifname) if request.ifname else self._free_name(sandbox.container),
+            mac=spec.mac(request.mac) if request.mac else "",
+            default_route=self._may_have_default(network, sandbox.container),
+            routes=tuple(spec.route(text) for text in request.routes),
+            aliases=tuple(spec.alias(text) for text in request.aliases),
+            ports=ports,
+        )
+        self._unused_name(draft)
+        free_ports(ports, draft.id, host.endpoints.values())
+        granted = await self._addressing.grant(network, draft, request.ip)
+        endpoint = granted.endpoint
+        try:
+            await host.keep([endpoint], granted.ops)
+            endpoint = await self._realise(endpoint, named=bool(request.ifname), whole=granted.fresh_lease)
+        except BaseException:
+            await self._undo(endpoint, network, granted.fresh_lease)
+            raise
+        return endpoint, True
+
+    async def _again(self, known: Endpoint, request: Connect, sandbox: Sandbox) -> Endpoint:
+        """Connecting twice is fine as long as the second call asks for nothing else."""
+        wanted = {spec.address(text) for text in request.ip}
+        have = {interface.ip for interface in known.addresses}
+        other_name = request.ifname and request.ifname != known.ifname
+        other_mac = request.mac and spec.mac(request.mac) != known.mac
+        if not wanted <= have or other_name or other_mac:
+            raise InUse(
+                f"{known.container} is in network {known.network!r} already, as {known.ifname}"
+                f" with {', '.join(map(str, known.addresses)) or 'no address'}",
+                f"detach it first: wefted network disconnect {known.network} {known.container}",
+            )
+        if (known.ns, known.identity) != (sandbox.ns, sandbox.identity) and known.ns != HOST:
+            return await self._moved(known, sandbox)
+        report = await self._ensure(known)
+        self._note(known, report)
+        return known
+
+    async def _realise(self, endpoint: Endpoint, named: bool, whole: bool) -> Endpoint:
+        """Make the kernel objects; give way where the container already has an interface of that name or a default route."""
+        for _ in range(MOST_INTERFACES):
+            report = await self._ensure(endpoint, whole)
+            if not report.failures:
+                return endpoint
+            other = self._given_way(endpoint, report.failures, named)
+            if other is None:
+                raise _refused(endpoint, report)
+            await self._remove_objects([endpoint])
+            endpoint = other
+            await self._host.keep([endpoint])
+        raise KernelError(f"{endpoint.container} has no free interface name")
+
+    def _given_way(self, endpoint: Endpoint, failures: Iterable[Outcome], named: bool) -> Endpoint | None:
+        for failure in failures:
+            subject = failure.change.subject
+            if failure.errno != errno.EEXIST:
+                continue
+            if isinstance(subject, Route) and subject.destination.prefixlen == 0 and endpoint.default_route:
+                return replace(endpoint, default_route=False)
+            if not named and subject.key in (("link", HOST, endpoint.link), ("link", endpoint.ns, endpoint.ifname)):
+                return replace(endpoint, ifname=self._next_name(endpoint))
+        return None
+
+    async def _ensure(self, endpoint: Endpoint, whole: bool = False) -> Report:
+        host = self._host
+        network = host.view.networks[endpoint.network]
+        segment = host.segment(network)
+        if whole or not host.live:
+            objects = index(plan_network(segment, host.view.leases_of(network.name), (endpoint,)))
+        else:
+            objects = plan_endpoint(segment, endpoint)
+        return await host.worker(host.reconciler.ensure, objects)
+
+    async def _undo(self, endpoint: Endpoint, network: Network, fresh_lease: bool) -> None:
+        await self._remove_objects([self._host.endpoints.get(endpoint.id, endpoint)])
+        await self._host.drop([endpoint])
+        if fresh_lease:
+            await self._addressing.give_back(network)
+            await self._host.converge({HOST})
+
+    # -- disconnect ------------------------------------------------------------------------------------------------
+
+    async def disconnect(self, request: Disconnect) -> Any:
+        """Detach containers, running or gone. Nothing happens unless all of them are in the network."""
+        async with self._host.lock:
+            network = await self._host.network(request.network)
+            doomed = {e.id: e for e in [self._member(network, container) for container in request.containers]}
+            await self.detach(list(doomed.values()))
+        return {"disconnected": [endpoint.container for endpoint in doomed.values()]}
+
+    async def detach(self, endpoints: list[Endpoint]) -> None:
+        """Remove endpoints from the kernel, then from the records: a crash between leaves something to finish, never a leak."""
+        if not endpoints:
+            return
+        report = await self._remove_objects(endpoints)
+        if report.failures:
+            raise KernelError(f"cannot detach: {report.failures[0].error}", errno=report.failures[0].errno)
+        await self._host.drop(endpoints)
+
+    async def _remove_objects(self, endpoints: Iterable[Endpoint]) -> Report:
+        host = self._host
+        objects: dict[Key, KernelObject] = {}
+        for endpoint in endpoints:
+            network = host.view.networks.get(endpoint.network)
+            if network is not None:
+                objects |= own_objects(host.segment(network), endpoint)
+        return await host.worker(host.reconciler.remove, objects)
+
+    # -- publish ---------------------------------------------------------------------------------------------------
+
+    async def publish(self, request: Publish) -> Any:
+        async with self._host.lock:
+            endpoint = self._chosen(request)
+            network = await self._host.network(endpoint.network)
+            ports = ports_from(request.ports, network)
+            free_ports(ports, endpoint.id, self._host.endpoints.values())
+            return await self._republish(endpoint, tuple(dict.fromkeys((*endpoint.ports, *ports))))
+
+    async def unpublish(self, request: Publish) -> Any:
+        async with self._host.lock:
+            endpoint = self._chosen(request)
+            gone = {port for text in request.ports for port in spec.ports(text)}
+            for port in gone:
+                if port not in endpoint.ports:
+                    raise NotFound(f"{endpoint.container} does not publish {port}", "see what it does: wefted ps")
+            return await self._republish(endpoint, tuple(port for port in endpoint.ports if port not in gone))
+
+    async def _republish(self, endpoint: Endpoint, ports: tuple[Any, ...]) -> Any:
+        host = self._host
+        changed = replace(endpoint, ports=ports)
+        segment = host.segment(host.view.networks[endpoint.network])
+        before, after = plan_endpoint(segment, endpoint), plan_endpoint(segment, changed)
+        await host.keep([changed])
+        report = await host.worker(host.reconciler.ensure, {k: v for k, v in after.items() if k not in before})
+        if report.failures:
+            await host.worker(host.reconciler.remove, {k: v for k, v in after.items() if k not in before})
+            await host.keep([endpoint])
+            raise _refused(endpoint, report)
+        await host.worker(host.reconciler.remove, {k: v for k, v in before.items() if k not in after})
+        return endpoint_json(host, host.node.id, changed)
+
+    # -- containers that come and go --------------------------------------------------------------------------------
+
+    async def sandbox_changed(self, event: SandboxEvent) -> None:
+        """Follow a container: its endpoints wait while it is gone, and are attached again, as they were, when it is back."""
+        async with self._host.lock:
+            for endpoint in [e for e in self._host.endpoints.values() if e.container == event.container]:
+                await self.follow(endpoint, event.sandbox)
+
+    async def follow(self, endpoint: Endpoint, sandbox: Sandbox | None) -> None:
+        """Bring one endpoint in line with where its container is now; the lock is held."""
+        network = self._host.view.networks.get(endpoint.network)
+        if network is None or network.driver == "host":
+            return
+        if sandbox is None:
+            if endpoint.attached:
+                log.info("container is gone", extra={"container": endpoint.container, "network": endpoint.network})
+                await self._left(endpoint)
+        elif (endpoint.ns, endpoint.identity) != (sandbox.ns, sandbox.identity):
+            log.info("container is back", extra={"container": endpoint.container, "network": endpoint.network})
+            await self._moved(endpoint, sandbox)
+
+    async def _left(self, endpoint: Endpoint) -> Endpoint:
+        await self._remove_objects([endpoint])
+        await self._host.worker(self._host.reconciler.forget, endpoint.ns)
+        gone = replace(endpoint, ns=HOST, identity="")
+        await self._host.keep([gone])
+        return gone
+
+    async def _moved(self, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
+        if endpoint.attached:
+            endpoint = await self._left(endpoint)
+        back = replace(endpoint, ns=sandbox.ns, identity=sandbox.identity)
+        await self._host.worker(self._host.reconciler.forget, sandbox.ns)
+        await self._host.keep([back])
+        self._note(back, await self._ensure(back))
+        return back
+
+    async def find_all(self) -> None:
+        """Look for the container of every endpoint (at start, after events may have been missed); the lock is held."""
+        for endpoint in list(self._host.endpoints.values()):
+            kind, _, name = endpoint.container.partition(":")
+            runtime = self._host.runtimes.get(kind)
+            if runtime is not None:
+                try:
+                    await self.follow(endpoint, await runtime.find(name))
+                except UsageError:
+                    await self.follow(endpoint, None)
+
+    async def drop_orphans(self) -> set[Netns]:
+        """Forget the endpoints of networks that are gone; return the namespaces in which they leave something. The lock is held."""
+        networks = self._host.view.networks
+        orphans = [e for e in self._host.endpoints.values() if e.network not in networks]
+        for endpoint in orphans:
+            log.warning("network is gone", extra={"network": endpoint.network, "container": endpoint.container})
+        await self._host.drop(orphans)
+        return {endpoint.ns for endpoint in orphans}
+
+    def _note(self, endpoint: Endpoint, report: Report) -> None:
+        if report.failures:
+            self._host.failures[endpoint.id] = report.failures[0].error
+        else:
+            self._host.failures.pop(endpoint.id, None)
+
+    # -- choosing --------------------------------------------------------------------------------------------------
+
+    def _of(self, container: str) -> list[Endpoint]:
+        return [e for e in self._host.endpoints.values() if e.container == container]
+
+    def _free_name(self, container: str) -> str:
+        taken = {endpoint.ifname for endpoint in self._of(container)}
+        return next(f"eth{n}" for n in range(MOST_INTERFACES * 4) if f"eth{n}" not in taken)
+
+    def _next_name(self, endpoint: Endpoint) -> str:
+        taken = {e.ifname for e in self._of(endpoint.container)} | {endpoint.ifname}
+        start = int(endpoint.ifname[3:]) + 1 if endpoint.ifname[3:].isdigit() else 0
+        return next(f"eth{n}" for n in range(start, start + MOST_INTERFACES * 4) if f"eth{n}" not in taken)
+
+    def _unused_name(self, draft: Endpoint) -> None:
+        for other in self._of(draft.container):
+            if other.ifname == draft.ifname:
+                raise InUse(
+                    f"{draft.container} has {draft.ifname} already, in network {other.network!r}", "choose another --ifname"
+                )
+
+    def _may_have_default(self, network: Network, container: str) -> bool:
+        return not network.internal and not any(e.default_route for e in self._of(container))
+
+    def _member(self, network: Network, container: str) -> Endpoint:
+        """Return the endpoint of a container in a network, by its full or its bare name."""
+        members = [e for e in self._host.endpoints.values() if e.network == network.name]
+        found = [e for e in members if container in (e.container, e.container.partition(":")[2])]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NotFound(f"{container} is not in network {network.name!r} on this host", "see who is: wefted ps")
+        names = ", ".join(e.container for e in found)
+        raise UsageError(f"{container} may be any of {names}", "give the name with its kind, as in netns:c1")
+
+    def _chosen(self, request: Publish) -> Endpoint:
+        found = [
+            e
+            for e in self._host.endpoints.values()
+            if request.container in (e.container, e.container.partition(":")[2]) and request.network in ("", e.network)
+        ]
+        if not found:
+            raise NotFound(f"{request.container} has no endpoint on this host", "see which have: wefted ps")
+        if len(found) > 1:
+            networks = ", ".join(sorted(e.network for e in found))
+            raise UsageError(f"{request.container} is in several networks ({networks})", "choose one with --network")
+        return found[0]
+
+
+def _refused(endpoint: Endpoint, report: Report) -> KernelError:
+    first = report.failures[0]
+    others = f" ({len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
+    what = f"cannot attach {endpoint.container} to network {endpoint.network!r}"
+    return KernelError(f"{what}: {_told(first.change)}: {first.error}{others}", "nothing was left behind", first.errno)
+
+
+def _told(change: Change) -> str:
+    return str(change).removeprefix("+ ").removeprefix("~ ")

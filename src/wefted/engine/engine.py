@@ -1,0 +1,153 @@
+"""LocalEngine: every operation, in this process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from wefted import __version__
+from wefted.errors import NotFound, Unreachable
+from wefted.model import codec
+from wefted.model.objects import Change
+
+from .apply import Documents
+from .endpoints import Endpoints
+from .host import Host
+from .nearest import nearest
+from .networks import Networks
+from .operations import OPERATIONS, Nothing, Plan, Uninstall
+from .publisher import Publisher
+from .removal import Removal
+
+Handler = Callable[[Any], Awaitable[Any]]
+
+
+class LocalEngine:
+    """Implements `Engine` on one host's stores and kernel."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.endpoints = Endpoints(host)
+        self.networks = Networks(host)
+        self.publisher = Publisher(host)
+        self._documents = Documents(host, self.networks, self.endpoints)
+        self._removal = Removal(host)
+        self._started = time.time()
+        self._handlers: Mapping[str, Handler] = {
+            "status": self._status,
+            "network.create": self.networks.create,
+            "network.list": self.networks.list_all,
+            "network.inspect": self.networks.inspect,
+            "network.remove": self.networks.remove,
+            "network.prune": self.networks.prune,
+            "network.connect": self.endpoints.connect,
+            "network.disconnect": self.endpoints.disconnect,
+            "network.expose": self.networks.expose,
+            "network.hide": self.networks.hide,
+            "endpoint.list": self.endpoints.list_all,
+            "endpoint.publish": self.endpoints.publish,
+            "endpoint.unpublish": self.endpoints.unpublish,
+            "host.list": self.networks.hosts,
+            "host.inspect": self.networks.inspect_hosts,
+            "host.remove": self.networks.remove_hosts,
+            "plan": self._plan,
+            "apply": self._apply,
+            "reconcile": self._reconcile,
+            "uninstall": self._uninstall,
+        }
+        assert set(self._handlers) == set(OPERATIONS), "an operation without a handler"
+
+    async def call(self, operation: str, parameters: Mapping[str, Any]) -> Any:
+        handler = self._handlers.get(operation)
+        if handler is None:
+            raise NotFound(f"there is no operation {operation!r}{nearest(operation, self._handlers)}")
+        request: Any = codec.decode(OPERATIONS[operation].parameters, dict(parameters))
+        result = await handler(request)
+        if not self.host.live and operation != "uninstall":
+            await self._publish()
+        return result
+
+    async def close(self) -> None:
+        """Release stores, kernel and thread."""
+        host = self.host
+        await host.worker(host.kernel.close)
+        host.worker.close()
+        await host.cluster.close()
+        await host.local.close()
+
+    async def _publish(self) -> None:
+        """Tell the cluster at once: no agent will do it in a moment. What cannot be said now is said at the next start."""
+        try:
+            await self.publisher.flush()
+        except Unreachable as error:
+            self.host.store_error = error.message
+
+    # -- the operations that are short ------------------------------------------------------------------------------
+
+    async def _status(self, _: Nothing) -> Any:
+        host = self.host
+        if not host.live:
+            await host.refresh()
+        missing = {feature: reason for feature, reason in host.facts.features.items() if reason}
+        return {
+            "version": __version__,
+            "agent": {
+                "running": host.live,
+                "pid": os.getpid() if host.live else None,
+                "uptime": round(time.time() - self._started, 1) if host.live else 0,
+            },
+            "node": codec.encode(host.node),
+            "store": {
+                "kind": "cluster" if host.shared else "local",
+                "url": host.cluster_url,
+                "reachable": not host.store_error,
+                "error": host.store_error,
+            },
+            "hosts": max(1, len(host.view.nodes)),
+            "networks": len(host.view.networks),
+            "endpoints": len(host.endpoints),
+            "failed": [{"endpoint": i, "error": error} for i, error in sorted(host.failures.items())],
+            "kernel": {"missing": missing},
+            "reconcile": {"changes": 0, "failures": []} | host.last_pass,
+            "unreadable": host.view.unreadable,
+        }
+
+    async def _plan(self, request: Plan) -> Any:
+        if request.document:
+            return await self._documents.plan(request)
+        async with self.host.lock:
+            await self._look()
+            changes = await self.host.worker(self.host.reconciler.drift, self.host.desired())
+        return {"changes": [change_json(change) for change in changes]}
+
+    async def _apply(self, request: Plan) -> Any:
+        if request.document:
+            return await self._documents.apply(request)
+        async with self.host.lock:
+            await self._look()
+            report = await self.host.converge()
+        failures = [change_json(o.change) | {"error": o.error} for o in report.failures]
+        return {"changes": [change_json(change) for change in report.changes], "failures": failures}
+
+    async def _reconcile(self, _: Nothing) -> Any:
+        async with self.host.lock:
+            await self._look()
+            report = await self.host.converge()
+        return {"changes": len(report.changes), "failures": [f"{o.change}: {o.error}" for o in report.failures]}
+
+    async def _uninstall(self, request: Uninstall) -> Any:
+        return {"changes": [change_json(change) for change in await self._removal.run(request.dry_run)]}
+
+    async def _look(self) -> None:
+        """Without an agent nobody has followed the containers and the cluster: look now."""
+        if not self.host.live:
+            await self.host.refresh()
+            await self.endpoints.find_all()
+
+
+def change_json(change: Change) -> dict[str, str]:
+    """Return a change as users see it."""
+    action = "create" if change.old is None else "delete" if change.new is None else "update"
+    return {"action": action, "kind": type(change.subject).__name__, "ns": change.subject.ns, "text": str(change)}

@@ -1,0 +1,195 @@
+"""What the use cases of one host share: its stores, its kernel, its view of the cluster and its endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from wefted.drivers import DRIVERS
+from wefted.errors import NotFound, Unreachable
+from wefted.interfaces import Kernel, Runtime, Store
+from wefted.ipam.allocator import AddressBook
+from wefted.model import codec
+from wefted.model.network import Endpoint, Network, Segment
+from wefted.model.node import HostFacts, Node
+from wefted.model.objects import KernelObject, Key, Netns
+from wefted.model.records import Delete, Item, Op, Put, Snapshot
+
+from . import keys
+from .cluster import ClusterView
+from .nearest import nearest
+from .planner import plan_node, segment_of
+from .reconcile import Reconciler, Report
+from .worker import Worker
+
+log = logging.getLogger("wefted.engine")
+
+
+@dataclass
+class Host:
+    """Opened once by the wiring. Everything that changes it holds `lock`."""
+
+    node: Node
+    facts: HostFacts
+    local: Store
+    cluster: Store
+    cluster_url: str
+    kernel: Kernel
+    worker: Worker
+    runtimes: Mapping[str, Runtime]
+    book: AddressBook
+    shared: bool
+    """Whether the cluster store is another one than the local state, so that what it says must be cached here."""
+    live: bool = False
+    """Whether an agent keeps this object: then what was planned before is known to be in place."""
+    view: ClusterView = field(default_factory=ClusterView)
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Endpoint id -> why its attachment does not work."""
+    store_error: str = ""
+    last_pass: dict[str, Any] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    unpublished: set[str] = field(default_factory=set)
+    """Endpoint ids whose published record may differ from ours."""
+    published: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.reconciler = Reconciler(self.kernel)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read the local records, the cached cluster, and the cluster itself when it answers."""
+        records = await self.local.read(keys.LOCAL_ENDPOINTS)
+        for item in records.items.values():
+            endpoint = codec.loads(Endpoint, item.value or b"")
+            self.endpoints[endpoint.id] = endpoint
+        await self.book.load()
+        if self.shared:
+            self.view.replace(await self._cached())
+        await self.refresh()
+
+    async def refresh(self) -> set[str]:
+        """Read the whole cluster; when it does not answer, keep what is known and remember why."""
+        try:
+            snapshot = await self.cluster.read("")
+        except Unreachable as error:
+            self.store_error = error.message
+            return set()
+        return await self.take(snapshot)
+
+    async def take(self, seen: Snapshot | tuple[Item, ...]) -> set[str]:
+        """Take what the cluster's watch delivered into the view and the cache; return the keys that changed."""
+        self.store_error = ""
+        if isinstance(seen, Snapshot):
+            changed = self.view.replace(seen)
+            values = {key: item.value for key, item in seen.items.items()}
+        else:
+            changed = self.view.update(seen)
+            values = {item.key: item.value for item in seen}
+        if self.shared and changed:
+            await self._cache(changed, values)
+        return changed
+
+    async def commit(self, ops: Iterable[Op]) -> int:
+        """Write to the cluster and into the view at once, so that the next step of this host already sees it."""
+        todo = list(ops)
+        revision = await self.cluster.write(todo)
+        written = tuple(
+            Item(op.key, op.value if isinstance(op, Put) else None, revision) for op in todo if isinstance(op, Put | Delete)
+        )
+        await self.take(written)
+        return revision
+
+    async def network(self, name: str) -> Network:
+        """Return a network by name; ask the cluster once more before saying that there is none."""
+        if name not in self.view.networks:
+            await self.refresh()
+        found = self.view.networks.get(name)
+        if found is None:
+            close = nearest(name, self.view.networks)
+            raise NotFound(f"there is no network {name!r}{close}", "see them all: wefted network ls")
+        return found
+
+    def segment(self, network: Network) -> Segment:
+        return segment_of(network, self.node, self.view.leases_of(network.name))
+
+    # -- the kernel ------------------------------------------------------------------------------------------------
+
+    def desired(self) -> dict[Key, KernelObject]:
+        """Return everything that the kernel should hold."""
+        known = [network for network in self.view.networks.values() if network.driver in DRIVERS]
+        return plan_node(self.node, known, list(self.view.leases.values()), self.endpoints.values())
+
+    async def converge(self, namespaces: Iterable[Netns] | None = None) -> Report:
+        """Make the kernel match; hold the lock, for a plan that is older than an attach would undo it."""
+        report = await self.worker(self.reconciler.converge, self.desired(), namespaces)
+        for outcome in report.failures:
+            log.warning("not done", extra={"change": str(outcome.change), "error": outcome.error})
+        self.last_pass = {"changes": len(report.changes), "failures": [f"{o.change}: {o.error}" for o in report.failures]}
+        return report
+
+    # -- endpoints -------------------------------------------------------------------------------------------------
+
+    async def keep(self, endpoints: Iterable[Endpoint], ops: Iterable[Op] = ()) -> None:
+        """Write endpoints (with further local operations) durably, then remember them."""
+        todo = list(endpoints)
+        await self.local.write([*ops, *(Put(keys.local_endpoint(e.id), codec.dumps(e)) for e in todo)])
+        for endpoint in todo:
+            self.endpoints[endpoint.id] = endpoint
+        self.announce(e.id for e in todo)
+
+    async def drop(self, endpoints: Iterable[Endpoint]) -> None:
+        """Forget endpoints and free their addresses, in one write."""
+        todo = list(endpoints)
+        ops: list[Op] = [Delete(keys.local_endpoint(e.id)) for e in todo]
+        for endpoint in todo:
+            ops += self.book.free(endpoint.id)
+        if ops:
+            await self.local.write(ops)
+        for endpoint in todo:
+            self.endpoints.pop(endpoint.id, None)
+            self.failures.pop(endpoint.id, None)
+        self.announce(e.id for e in todo)
+
+    def announce(self, identifiers: Iterable[str]) -> None:
+        """Note that the cluster must hear of these endpoints; `wefted.engine.publisher` tells it."""
+        self.unpublished.update(identifiers)
+        self.published.set()
+
+    def rename(self, **changes: Any) -> None:
+        """Replace facts of the node (name, underlay)."""
+        self.node = replace(self.node, **changes)
+
+    # -- the cache of the cluster -----------------------------------------------------------------------------------
+
+    async def _cached(self) -> Snapshot:
+        """Return the cluster as it was last seen; revision 0, so that whatever the cluster says is newer."""
+        cached = await self.local.read(keys.LOCAL_CLUSTER)
+        items = {}
+        for item in cached.items.values():
+            key = item.key.removeprefix(keys.LOCAL_CLUSTER)
+            items[key] = Item(key, item.value, 0)
+        return Snapshot(0, items)
+
+    async def _cache(self, changed: set[str], values: Mapping[str, bytes | None]) -> None:
+        ops: list[Op] = []
+        for key in changed:
+            value = values.get(key)
+            name = keys.LOCAL_CLUSTER + key
+            ops.append(Delete(name) if value is None else Put(name, value))
+        await self.local.write(ops)
+
+
+async def identity(local: Store, name: str, new_id: str, default_name: str) -> tuple[str, str]:
+    """Return this node's UUID and name, which are made on the first start and kept; `name` renames it."""
+    found = (await local.read(keys.LOCAL_NODE)).items.get(keys.LOCAL_NODE)
+    known = json.loads(found.value) if found is not None and found.value else {"id": new_id, "name": default_name}
+    wanted = {"id": known["id"], "name": name or known["name"]}
+    if found is None or wanted != known:
+        await local.write([Put(keys.LOCAL_NODE, json.dumps(wanted).encode())])
+    return wanted["id"], wanted["name"]

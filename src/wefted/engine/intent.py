@@ -1,0 +1,205 @@
+"""From what a person typed to model objects, checked against everything that is known. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
+
+from wefted.backends import BACKENDS
+from wefted.drivers import DRIVERS
+from wefted.errors import Exhausted, InUse, NotFound, Unsupported, UsageError
+from wefted.interfaces import Driver
+from wefted.ipam.leases import default_subnet
+from wefted.model import spec
+from wefted.model.network import Endpoint, Network, PortMapping, Subnet
+from wefted.model.node import HostFacts
+from wefted.model.objects import IPNetwork
+
+from .nearest import nearest
+from .operations import NetworkCreate
+
+SHARED_OPTIONS = ("layer", "block")
+MINIMUM_MTU = {4: 68, 6: 1280}
+MAXIMUM_NUMBER = 0xFFFFFF
+
+T = TypeVar("T")
+
+
+def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: HostFacts) -> Network:
+    """Return the network that was asked for. Raises `UsageError` and its kin, in the order in which a person would look."""
+    name = spec.network_name(request.name)
+    if name in known:
+        raise InUse(f"network {name!r} exists already", f"look at it: wefted network inspect {name}")
+    driver = _chosen("driver", request.driver, DRIVERS)
+    backend = _chosen("backend", request.backend, BACKENDS)
+    _supported((*driver.needs, *backend.needs), facts)
+    options = dict(request.options)
+    _known_options(options, {**driver.options, **backend.options})
+    network = Network(
+        name=name,
+        driver=driver.name,
+        backend=backend.name,
+        subnets=_subnets(request, driver, known.values(), facts),
+        number=_number(known.values(), options),
+        mtu=request.mtu,
+        layer=_layer(options, backend.layers, driver.host_gateway),
+        internal=request.internal,
+        masquerade=request.masquerade and not request.internal,
+        isolated=request.isolated,
+        options=tuple(sorted((k, v) for k, v in options.items() if k != "layer")),
+        labels=tuple(sorted(request.labels)),
+    )
+    driver.validate(network)
+    backend.validate(network)
+    _fitting_mtu(network, backend.overhead(facts.underlay[0].ip if facts.underlay else None), facts)
+    return network
+
+
+def supported(network: Network, facts: HostFacts) -> None:
+    """Raise `Unsupported` where this host's kernel lacks what the network needs."""
+    _supported((*DRIVERS[network.driver].needs, *BACKENDS[network.backend].needs), facts)
+
+
+def ports_from(texts: Iterable[str], network: Network) -> tuple[PortMapping, ...]:
+    """Return the published ports that were asked for, ranges as single ports."""
+    ports = tuple(dict.fromkeys(port for text in texts for port in spec.ports(text)))
+    if ports and (network.internal or not DRIVERS[network.driver].host_gateway):
+        reason = "it is internal" if network.internal else f"with driver {network.driver} its traffic does not pass the host"
+        raise UsageError(f"network {network.name!r} cannot publish ports: {reason}", "publish on a bridge or ptp network")
+    return ports
+
+
+def free_ports(ports: Collection[PortMapping], owner: str, others: Iterable[Endpoint]) -> None:
+    """Raise `InUse` when another endpoint of this host publishes one of these ports."""
+    for other in others:
+        if other.id == owner:
+            continue
+        for theirs in other.ports:
+            for port in ports:
+                if _clash(port, theirs):
+                    where = f"{port.host_port}/{port.protocol}"
+                    raise InUse(f"port {where} is published already, by {other.container}", "choose another host port")
+
+
+def _clash(a: PortMapping, b: PortMapping) -> bool:
+    anywhere = a.host_ip is None or b.host_ip is None
+    return (a.host_port, a.protocol) == (b.host_port, b.protocol) and (anywhere or a.host_ip == b.host_ip)
+
+
+def _chosen(kind: str, name: str, registry: Mapping[str, T]) -> T:
+    if name not in registry:
+        raise NotFound(f"there is no {kind} {name!r}{nearest(name, registry)}", f"{kind}s: {', '.join(registry)}")
+    return registry[name]
+
+
+def _supported(needs: Iterable[str], facts: HostFacts) -> None:
+    for feature in needs:
+        reason = facts.features.get(feature, "")
+        if reason:
+            raise Unsupported(f"this kernel has no {feature}: {reason}", "see what it has: wefted status")
+
+
+def _known_options(options: Mapping[str, str], known: Mapping[str, str]) -> None:
+    allowed = (*known, *SHARED_OPTIONS)
+    for key in options:
+        if key not in allowed:
+            raise UsageError(f"unknown option {key!r}{nearest(key, allowed)}", f"known are: {', '.join(sorted(allowed))}")
+
+
+def _layer(options: Mapping[str, str], layers: Collection[int], host_gateway: bool) -> int:
+    text = options.get("layer")
+    if text is None:
+        return 3 if host_gateway and 3 in layers else 2
+    if text not in ("2", "3"):
+        raise UsageError(f"option layer must be 2 or 3, not {text!r}")
+    return int(text)
+
+
+def _subnets(request: NetworkCreate, driver: Driver, known: Iterable[Network], facts: HostFacts) -> tuple[Subnet, ...]:
+    if driver.name in ("host", "none"):
+        if request.subnets:
+            raise UsageError(f"driver {driver.name} has no addresses of its own, so it takes no subnet", "leave --subnet out")
+        return ()
+    prefixes = [spec.subnet(text) for text in request.subnets]
+    taken = [subnet.prefix for network in known for subnet in network.subnets]
+    local = [interface.network for interface in facts.prefixes] if driver.host_gateway else []
+    if not prefixes:
+        prefixes.append(default_subnet(taken + local, 4, request.name))
+    if request.ipv6 and not any(prefix.version == 6 for prefix in prefixes):
+        prefixes.append(default_subnet(taken + local, 6, request.name))
+    _no_overlap(prefixes, known, local)
+    return _dressed(prefixes, request)
+
+
+def _no_overlap(prefixes: list[IPNetwork], known: Iterable[Network], local: Iterable[IPNetwork]) -> None:
+    for position, prefix in enumerate(prefixes):
+        for other in prefixes[:position]:
+            if prefix.overlaps(other):
+                raise UsageError(f"the subnets {other} and {prefix} overlap")
+        for network in known:
+            for subnet in network.subnets:
+                if prefix.overlaps(subnet.prefix):
+                    raise InUse(
+                        f"subnet {prefix} overlaps {subnet.prefix} of network {network.name!r}", "choose another subnet"
+                    )
+        for mine in local:
+            if prefix.overlaps(mine):
+                raise InUse(f"subnet {prefix} overlaps {mine}, which this host uses already", "choose another subnet")
+
+
+def _dressed(prefixes: list[IPNetwork], request: NetworkCreate) -> tuple[Subnet, ...]:
+    """Give each gateway, range and auxiliary address to the subnet in which it lies."""
+    gateways = [spec.address(text) for text in request.gateways]
+    ranges = [spec.subnet(text) for text in request.ip_ranges]
+    auxiliary = [spec.address(text) for text in request.auxiliary]
+    for address in (*gateways, *auxiliary):
+        if not any(address in prefix for prefix in prefixes):
+            raise UsageError(f"{address} lies in none of the subnets ({', '.join(map(str, prefixes))})")
+    for block in ranges:
+        if not any(block.version == p.version and block.subnet_of(p) for p in prefixes):
+            raise UsageError(f"the range {block} lies in none of the subnets ({', '.join(map(str, prefixes))})")
+    subnets = []
+    for prefix in prefixes:
+        mine = [g for g in gateways if g in prefix]
+        inner = [b for b in ranges if b.version == prefix.version and b.subnet_of(prefix)]
+        if len(mine) > 1 or len(inner) > 1:
+            raise UsageError(f"subnet {prefix} takes one gateway and one range")
+        _usable_gateway(mine, prefix)
+        subnets.append(
+            Subnet(
+                prefix=prefix,
+                gateway=mine[0] if mine else None,
+                ip_range=inner[0] if inner else None,
+                auxiliary=tuple(a for a in auxiliary if a in prefix),
+            )
+        )
+    return tuple(subnets)
+
+
+def _usable_gateway(gateways: Iterable[object], prefix: IPNetwork) -> None:
+    edges = {prefix.network_address, prefix.broadcast_address} if prefix.version == 4 and prefix.prefixlen < 31 else set()
+    for gateway in gateways:
+        if gateway in edges:
+            raise UsageError(f"{gateway} cannot be a gateway: it is the network or the broadcast address of {prefix}")
+
+
+def _number(known: Iterable[Network], options: Mapping[str, str]) -> int:
+    taken = {network.number for network in known} | {int(network.option("vni", "0")) for network in known}
+    wanted = options.get("vni")
+    if wanted is not None and wanted.isdigit() and int(wanted) in taken:
+        raise InUse(f"VNI {wanted} belongs to another network", "choose another, or leave it out")
+    number = next((n for n in range(1, MAXIMUM_NUMBER) if n not in taken and str(n) != wanted), 0)
+    if not number:
+        raise Exhausted("all network numbers are taken")
+    return number
+
+
+def _fitting_mtu(network: Network, overhead: int, facts: HostFacts) -> None:
+    if not network.mtu:
+        return
+    least = max((MINIMUM_MTU[s.prefix.version] for s in network.subnets), default=68)
+    most = facts.mtu - overhead if network.backend != "none" else 65535
+    if not least <= network.mtu <= most:
+        raise UsageError(
+            f"an MTU of {network.mtu} does not fit: between {least} and {most} bytes are possible here", "leave it out"
+        )

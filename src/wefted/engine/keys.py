@@ -1,0 +1,43 @@
+"""Where each record lives.
+
+Cluster store: networks/NAME, numbers/N, nodes/ID, leases/NETWORK/..., endpoints/NODE/ID.
+Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, and cluster/KEY: the cluster as it was last seen, or on a
+               single host the cluster itself.
+"""
+
+from __future__ import annotations
+
+NETWORKS = "networks/"
+NUMBERS = "numbers/"
+NODES = "nodes/"
+LEASES = "leases/"
+ENDPOINTS = "endpoints/"
+
+LOCAL_ENDPOINTS = "endpoint/"
+LOCAL_NODE = "node"
+LOCAL_SETTINGS = "settings"
+LOCAL_CLUSTER = "cluster/"
+
+
+def network(name: str) -> str:
+    return NETWORKS + name
+
+
+def number(value: int) -> str:
+    return f"{NUMBERS}{value}"
+
+
+def node(identifier: str) -> str:
+    return NODES + identifier
+
+
+def leases_of(network_name: str) -> str:
+    return f"{LEASES}{network_name}/"
+
+
+def published(node_id: str, endpoint_id: str) -> str:
+    return f"{ENDPOINTS}{node_id}/{endpoint_id}"
+
+
+def local_endpoint(endpoint_id: str) -> str:
+    return LOCAL_ENDPOINTS + endpoint_id

@@ -1,0 +1,125 @@
+"""Every operation of the engine: its name, what it takes, what it does. The API and its document are made from this.
+
+Parameters are what a person would type (strings, parsed by `wefted.model.spec`), so that one grammar serves the command
+line, the API and the plugins. Results are JSON values: objects of `wefted.model` as `wefted.model.codec` encodes them, with a
+few words added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """An operation without parameters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkCreate:
+    name: str
+    driver: str = "bridge"
+    backend: str = "none"
+    subnets: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    ip_ranges: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
+    ipv6: bool = False
+    """Adds an IPv6 subnet of our choice when none is given."""
+    mtu: int = 0
+    internal: bool = False
+    masquerade: bool = True
+    isolated: bool = True
+    options: Pairs = ()
+    labels: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkNames:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkName:
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connect:
+    """Several containers may be given as long as nothing but the network is common to them."""
+
+    network: str
+    containers: tuple[str, ...]
+    ip: tuple[str, ...] = ()
+    ifname: str = ""
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    publish: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnect:
+    network: str
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    container: str
+    ports: tuple[str, ...]
+    network: str = ""
+    """Needed only where the container is in several networks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`document` is the text of a YAML file (empty: compare the kernel with what is stored), `source` its name for messages."""
+
+    document: str = ""
+    source: str = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNames:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uninstall:
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`parameters` is a dataclass of this module; `summary` is one line for the API's document."""
+
+    parameters: type
+    summary: str
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "status": Operation(Nothing, "Tell how the node, its store and its kernel are."),
+    "network.create": Operation(NetworkCreate, "Make a network; nothing appears on a host before its first endpoint."),
+    "network.list": Operation(Nothing, "List all networks of the cluster."),
+    "network.inspect": Operation(NetworkNames, "Show networks with their leases and endpoints."),
+    "network.remove": Operation(NetworkNames, "Remove networks; refused while they have endpoints."),
+    "network.prune": Operation(Nothing, "Remove all networks without endpoints."),
+    "network.connect": Operation(Connect, "Attach containers to a network."),
+    "network.disconnect": Operation(Disconnect, "Detach containers from a network."),
+    "network.expose": Operation(NetworkName, "Let other hosts reach a network's containers without published ports."),
+    "network.hide": Operation(NetworkName, "Undo expose."),
+    "endpoint.list": Operation(Nothing, "List every endpoint of every host."),
+    "endpoint.publish": Operation(Publish, "Publish ports of a container."),
+    "endpoint.unpublish": Operation(Publish, "Take published ports of a container back."),
+    "host.list": Operation(Nothing, "List the hosts of the cluster."),
+    "host.inspect": Operation(HostNames, "Show hosts with their leases and endpoints."),
+    "host.remove": Operation(HostNames, "Forget hosts that are gone for good, and free their blocks."),
+    "plan": Operation(Plan, "Show what apply would change; without a document, what reconcile would repair."),
+    "apply": Operation(Plan, "Make what a document describes; without a document, repair."),
+    "reconcile": Operation(Nothing, "Make the kernel match what is stored, now; the number of changes."),
+    "uninstall": Operation(Uninstall, "Remove everything of ours from this host's kernel and forget its endpoints and leases."),
+}

@@ -1,0 +1,94 @@
+"""From networks, leases and endpoints to everything that this node's kernel should hold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from wefted.backends import BACKENDS
+from wefted.drivers import DRIVERS
+from wefted.features import FEATURES
+from wefted.interfaces import Backend, Driver
+from wefted.model.lease import Lease
+from wefted.model.network import Endpoint, Network, Segment
+from wefted.model.node import Node
+from wefted.model.objects import KernelObject, Key
+
+from .diff import index
+
+
+def is_island(network: Network) -> bool:
+    """Tell whether each host has this network for itself alone, so that hosts need not share out its addresses."""
+    return network.backend == "none" and DRIVERS[network.driver].host_gateway
+
+
+def path_mtu(network: Network, node: Node) -> int:
+    """Return the network's MTU on this node in bytes: what was asked for, else what the underlay leaves."""
+    if network.mtu:
+        return network.mtu
+    if network.backend == "none" and not DRIVERS[network.driver].host_gateway:
+        return 0  # a LAN driver takes its parent's
+    underlay = node.addresses[0] if node.addresses else None
+    return node.mtu - BACKENDS[network.backend].overhead(underlay)
+
+
+def segment_of(network: Network, node: Node, leases: Iterable[Lease]) -> Segment:
+    """Return `network` as `node` sees it; `leases` may be those of all nodes."""
+    driver = DRIVERS[network.driver]
+    own = tuple(sorted((lease for lease in leases if lease.node == node.id), key=_by_block))
+    return Segment(
+        network=network,
+        node=node,
+        leases=own,
+        mtu=path_mtu(network, node),
+        host_gateway=driver.host_gateway,
+        single=network.layer == 2 or network.backend == "none",
+    )
+
+
+def plan_network(segment: Segment, leases: Iterable[Lease], endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
+    """Yield everything that one network needs on this node."""
+    driver: Driver = DRIVERS[segment.network.driver]
+    backend: Backend = BACKENDS[segment.network.backend]
+    peers = sorted((lease for lease in leases if lease.node != segment.node.id), key=_by_block)
+    yield from driver.plan(segment, endpoints)
+    yield from backend.plan(segment, peers)
+    for feature in FEATURES:
+        yield from feature.plan(segment, endpoints)
+
+
+def plan_endpoint(segment: Segment, endpoint: Endpoint) -> dict[Key, KernelObject]:
+    """Return what one endpoint needs, its network's own objects on this node included; no other endpoint is looked at."""
+    objects = list(DRIVERS[segment.network.driver].plan(segment, (endpoint,)))
+    for feature in FEATURES:
+        objects += feature.plan(segment, (endpoint,))
+    return index(objects)
+
+
+def own_objects(segment: Segment, endpoint: Endpoint) -> dict[Key, KernelObject]:
+    """Return the objects that exist for this endpoint alone."""
+    shared = plan_endpoint(segment, replace(endpoint, ns=type(endpoint.ns)(""), ports=()))
+    return {key: value for key, value in plan_endpoint(segment, endpoint).items() if key not in shared}
+
+
+def plan_node(
+    node: Node, networks: Iterable[Network], leases: Sequence[Lease], endpoints: Iterable[Endpoint]
+) -> dict[Key, KernelObject]:
+    """Return everything that this node's kernel should hold. A network appears as soon as the node owns a block or an endpoint."""
+    by_network: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        by_network.setdefault(endpoint.network, []).append(endpoint)
+    blocks: dict[str, list[Lease]] = {}
+    for lease in leases:
+        blocks.setdefault(lease.network, []).append(lease)
+    objects: list[KernelObject] = []
+    for network in networks:
+        segment = segment_of(network, node, blocks.get(network.name, ()))
+        members = by_network.get(network.name, [])
+        if segment.leases or members:
+            objects += plan_network(segment, blocks.get(network.name, ()), members)
+    return index(objects)
+
+
+def _by_block(lease: Lease) -> tuple[int, int]:
+    return lease.block.version, int(lease.block.network_address)

@@ -1,0 +1,44 @@
+"""Leaving: nothing of ours stays in this host's kernel, nor in the cluster in its name."""
+
+from __future__ import annotations
+
+from wefted.errors import Unreachable
+from wefted.model.objects import Change
+from wefted.model.records import Delete
+
+from . import keys
+from .host import Host
+
+CHUNK = 100
+
+
+class Removal:
+    """The use case `uninstall`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def run(self, dry_run: bool) -> list[Change]:
+        """Remove everything and return the changes; with `dry_run` only return them."""
+        host = self._host
+        async with host.lock:
+            await host.worker(host.reconciler.look, [endpoint.ns for endpoint in host.endpoints.values()])
+            changes = await host.worker(host.reconciler.drift, {})
+            if dry_run:
+                return changes
+            report = await host.worker(host.reconciler.converge, {})
+            await host.drop(list(host.endpoints.values()))
+            await self._leave()
+        return report.changes
+
+    async def _leave(self) -> None:
+        """Take our records out of the cluster; when it does not answer, `wefted host rm` on another host does it."""
+        host = self._host
+        doomed = [key for key, lease in host.view.leases.items() if lease.node == host.node.id]
+        doomed += [key for key in host.view.endpoints if key.startswith(f"{keys.ENDPOINTS}{host.node.id}/")]
+        doomed.append(keys.node(host.node.id))
+        try:
+            for start in range(0, len(doomed), CHUNK):
+                await host.commit([Delete(key) for key in doomed[start : start + CHUNK]])
+        except Unreachable as error:
+            host.store_error = error.message

@@ -1,0 +1,148 @@
+"""The only place that chooses: which stores, which kernel, which runtimes stand behind the interfaces."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from wefted.config import Config
+from wefted.engine import keys
+from wefted.engine.engine import LocalEngine
+from wefted.engine.host import Host, identity
+from wefted.engine.worker import Worker
+from wefted.errors import Unreachable, UsageError
+from wefted.interfaces import Kernel, Runtime, Store
+from wefted.ipam.allocator import AddressBook
+from wefted.kernel.linux import LinuxKernel
+from wefted.model.node import Node
+from wefted.model.records import Put
+from wefted.runtime import RUNTIMES
+from wefted.store.open import open_store
+from wefted.store.prefixed import PrefixedStore
+from wefted.store.sqlite import SqliteStore
+
+LOCK_WAIT = 10.0
+"""Seconds that a one-shot command waits for another one."""
+
+
+async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
+    """Open this host's engine; the caller holds `locked`. Raises `UsageError` (no privileges, damaged state), `Unsupported`."""
+    worker = Worker()
+    local = SqliteStore(str(config.database))
+    try:
+        config = await _settled(config, local)
+        kernel: Kernel = await worker(LinuxKernel, runtime_dir=config.runtime_dir)
+        facts = await worker(kernel.probe, _advertised(config))
+        node_id, name = await identity(local, config.name, str(uuid.uuid4()), socket.gethostname())
+        host = Host(
+            node=Node(id=node_id, name=name, underlay=facts.underlay, device=facts.device, mtu=facts.mtu),
+            facts=facts,
+            local=local,
+            cluster=await open_store(config.store) if config.store else PrefixedStore(local, keys.LOCAL_CLUSTER),
+            cluster_url=config.store or f"sqlite:{config.database}",
+            kernel=kernel,
+            worker=worker,
+            runtimes=runtimes(),
+            book=AddressBook(local),
+            shared=bool(config.store),
+            live=live,
+        )
+        await host.load()
+    except BaseException:
+        worker.close()
+        await local.close()
+        raise
+    return LocalEngine(host)
+
+
+def runtimes() -> Mapping[str, Runtime]:
+    """Return a runtime of every kind, by its kind."""
+    return {kind: make() for kind, make in RUNTIMES.items()}
+
+
+def run_once(config: Config, operation: str, parameters: Mapping[str, Any]) -> Any:
+    """Do one operation without an agent."""
+    with locked(config, LOCK_WAIT):
+        return asyncio.run(_once(config, operation, parameters))
+
+
+async def _once(config: Config, operation: str, parameters: Mapping[str, Any]) -> Any:
+    engine = await open_engine(config)
+    try:
+        return await engine.call(operation, parameters)
+    finally:
+        await engine.close()
+
+
+@contextmanager
+def locked(config: Config, wait: float = 0.0) -> Iterator[None]:
+    """Hold this host's lock: one agent, or one one-shot command, at a time. Raises `UsageError`, `Unreachable`."""
+    if os.geteuid() != 0:
+        raise UsageError("wefted changes the network of this host, so it needs root", "try: sudo wefted ...")
+    try:
+        Path(config.state_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(config.lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"cannot write {config.state_dir}: {error.strerror}", "choose another: WEFTED_STATE_DIR=DIR") from None
+    try:
+        _wait_for(lambda: _try_lock(descriptor), wait, config)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_for(condition: Callable[[], bool], wait: float, config: Config) -> None:
+    end = time.monotonic() + wait
+    while not condition():
+        if time.monotonic() >= end:
+            raise Unreachable(f"another wefted holds {config.lock}", "if an agent is starting, wait for it: wefted status")
+        time.sleep(0.01)
+
+
+def _advertised(config: Config) -> Any:
+    if not config.advertise:
+        return None
+    try:
+        return ip_address(config.advertise)
+    except ValueError:
+        raise UsageError(f"--advertise takes an IP address of this host, not {config.advertise!r}") from None
+
+
+async def _settled(config: Config, local: Store) -> Config:
+    """Fill in what an earlier `up` was told, and keep what this one was: later commands and boots need no flags."""
+    found = (await local.read(keys.LOCAL_SETTINGS)).items.get(keys.LOCAL_SETTINGS)
+    before = json.loads(found.value) if found is not None and found.value else {}
+    known = {key: before.get(key, "") for key in ("store", "advertise", "name")}
+    now = {key: getattr(config, key) or value for key, value in known.items()}
+    if now != known:
+        await _refuse_other_store(known["store"], now["store"], local)
+        await local.write([Put(keys.LOCAL_SETTINGS, json.dumps(now).encode())])
+    return replace(config, **now)
+
+
+async def _refuse_other_store(old: str, new: str, local: Store) -> None:
+    """Endpoints belong to networks of one cluster; under another one they would lose them."""
+    if old != new and (await local.read(keys.LOCAL_ENDPOINTS)).items:
+        raise UsageError(
+            f"this host has endpoints in the cluster at {old or 'its own store'}; it cannot move to {new} with them",
+            "detach them first: wefted network disconnect ..., or start afresh: wefted uninstall",
+        )
