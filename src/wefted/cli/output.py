@@ -62,9 +62,8 @@ def tree(value: Any, indent: str = "") -> Iterator[str]:
 
 def _items(items: Sequence[Any], indent: str) -> Iterator[str]:
     for item in items:
-        first, *rest = tree(item, indent + GAP)
-        yield f"{indent}- {first.lstrip()}"
-        yield from rest
+        for number, line in enumerate(tree(item, indent + GAP)):
+            yield line if number else f"{indent}- {line.lstrip()}"
 
 
 def _word(value: Any) -> str:

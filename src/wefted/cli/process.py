@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 UNIT = "wefted.service"
 UNIT_DIRS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+# -P: the directory where it runs must not shadow modules
+PROGRAM = (sys.executable, "-P", "-m", "wefted.cli.main")
 POLL = 0.005
 """Seconds between two looks at an agent that starts."""
 TAIL = 15
@@ -52,7 +54,7 @@ def start(config: Config, flags: Sequence[str], timeout: float) -> Any:
 
 def stop(pid: int, timeout: float) -> None:
     """End the agent and return when it is gone. Raises `WeftedError` if that takes longer than `timeout` seconds."""
-    if os.path.isdir("/run/systemd/system") and _systemctl("is-active", "--quiet", check=False) == 0:
+    if _booted_with_systemd() and _systemctl("is-active", "--quiet", check=False) == 0:
         _systemctl("stop")
         return
     try:
@@ -73,7 +75,12 @@ def stop(pid: int, timeout: float) -> None:
 
 def _has_unit(config: Config) -> bool:
     standard = (config.state_dir, config.runtime_dir) == ("/var/lib/wefted", "/run/wefted")
-    return standard and os.path.isdir("/run/systemd/system") and any(os.path.exists(f"{d}/{UNIT}") for d in UNIT_DIRS)
+    return standard and _booted_with_systemd() and any(os.path.exists(f"{d}/{UNIT}") for d in UNIT_DIRS)
+
+
+def _booted_with_systemd() -> bool:
+    """See sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system")
 
 
 def _systemctl(*words: str, check: bool = True) -> int:
@@ -87,8 +94,7 @@ def _spawn(config: Config, flags: Sequence[str], log: Path) -> subprocess.Popen[
     places = ["--state-dir", config.state_dir, "--runtime-dir", config.runtime_dir]
     with log.open("ab") as output:
         return subprocess.Popen(
-            # -P: the directory where it runs must not shadow modules
-            [sys.executable, "-P", "-m", "wefted.cli.main", *places, "up", "--foreground", *flags],
+            [*PROGRAM, *places, "up", "--foreground", *flags],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,0 +1,95 @@
+"""`wefted bench`: measurements on virtual hosts of this machine, beside the other tools that are installed here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from .command import Group, json_option, option
+from .output import show, table
+
+HEADS = ("WHAT", "MEDIAN MS", "P99 MS", "PER SECOND", "CPU MS", "COUNT")
+
+
+@click.group(cls=Group)
+def bench() -> None:
+    """Measure: how fast containers are attached, how fast packets pass between hosts."""
+
+
+@bench.command(
+    epilog="""
+    wefted bench attach
+    wefted bench attach --count 20 --endpoints 100
+    wefted bench attach --json --check
+    """
+)
+@option("--count", type=int, default=100, show_default=True, metavar="N", help="Attaches of each way.")
+@option("--endpoints", type=int, default=900, show_default=True, metavar="N", help="Attaches in one network, in a row.")
+@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@json_option
+def attach(count: int, endpoints: int, check: bool, as_json: bool) -> None:
+    """Attach namespaces: by the agent, by the command, by CNI plugins, by ip.
+
+    From the call to the interface that is up and has its address and route. All take turns, on two virtual hosts of their own.
+    """
+    from wefted.bench.attach import attach as measure
+
+    report = measure(count, endpoints, _progress())
+    show(report.to_json(), as_json, _attach_lines)
+    if check and not report.ok:
+        click.get_current_context().exit(1)
+
+
+@bench.command(
+    epilog="""
+    wefted bench backends
+    wefted bench backends --rounds 3 --seconds 0.3 --json
+    """
+)
+@option("--rounds", type=int, default=5, show_default=True, metavar="N", help="Turns of each backend.")
+@option("--seconds", type=float, default=0.5, show_default=True, metavar="S", help="How long one turn sends.")
+@json_option
+def backends(rounds: int, seconds: float, as_json: bool) -> None:
+    """Send between containers on two virtual hosts, through each backend, with and without the help of the network card."""
+    from wefted.bench.backends import backends as measure
+
+    show(measure(rounds, seconds, _progress()).to_json(), as_json, _backend_lines)
+
+
+def _progress() -> Any:
+    """Return what prints a step with the seconds since the start, on standard error."""
+    start = time.monotonic()
+    return lambda step: click.echo(f"[{time.monotonic() - start:5.1f} s] {step}", err=True)
+
+
+def _attach_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    yield from table(HEADS, map(_cells, report["rows"]))
+    yield ""
+    for check in report["checks"]:
+        verdict = click.style("ok    ", fg="green") if check["ok"] else click.style("MISSED", fg="red")
+        yield f"{verdict}  {check['name']}: {check['measured']:g} {check['unit']}, required {check['required']}"
+    yield from _skipped(report)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    numbers = (f"{row['median_ms']:.2f}", f"{row['p99_ms']:.2f}", f"{row['per_second']:.1f}")
+    return (row["what"], *numbers, str(row.get("cpu_ms", "")), str(row["count"]))
+
+
+def _backend_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    heads = ("BACKEND", "CARD", "TCP GBIT/S", "P50 US", "P99 US", "ROUND TRIPS/S", "MTU")
+    yield from table(heads, map(_backend_cells, report["rows"]))
+    yield from _skipped(report)
+
+
+def _backend_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    times = (f"{row['p50_us']:.0f}", f"{1000 * row['p99_ms']:.0f}", f"{row['per_second']:.0f}")
+    return (row["backend"], row["mode"], f"{row['tcp_gbit']:.2f}", *times, str(row["mtu"]))
+
+
+def _skipped(report: Mapping[str, Any]) -> Iterator[str]:
+    for item in report["skipped"]:
+        yield f"skipped: {item['name']}: {item['reason']}"

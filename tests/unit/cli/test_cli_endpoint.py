@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+WEB = {
+    "host": "h1",
+    "container": "netns:web",
+    "network": "blue",
+    "ifname": "eth0",
+    "addresses": ["10.1.0.2/24", "fd01::2/64"],
+    "ports": [{"host_port": 8080, "port": 80, "protocol": "tcp", "host_ip": None}],
+    "state": "up",
+    "error": "",
+}
+
+
+def test_ps_is_a_table(agent, run):
+    agent.answers["endpoint.list"] = [WEB, WEB | {"container": "netns:db", "ports": [], "state": "failed", "error": "no veth"}]
+    lines = run("ps").output.splitlines()
+    assert lines[0].split() == ["HOST", "CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE"]
+    assert lines[1].split() == ["h1", "netns:web", "blue", "eth0", "10.1.0.2/24,", "fd01::2/64", "8080:80/tcp", "up"]
+    assert lines[2].endswith("failed: no veth")
+
+
+def test_ps_fits_the_terminal(agent, run):
+    agent.answers["endpoint.list"] = [WEB]
+    assert all(len(line) <= 60 for line in run("ps", COLUMNS="60").output.splitlines())
+
+
+@pytest.mark.parametrize("verb", ["publish", "unpublish"])
+def test_ports_are_sent_as_typed(agent, run, verb):
+    agent.answers[f"endpoint.{verb}"] = WEB
+    result = run(verb, "web", "8080:80", "127.0.0.1:53:53/udp", "--network", "blue")
+    assert result.output == "netns:web in blue: 8080:80/tcp\n"
+    parameters = {"container": "web", "ports": ["8080:80", "127.0.0.1:53:53/udp"], "network": "blue"}
+    assert agent.asked == [(f"endpoint.{verb}", parameters)]
+
+
+def test_the_last_port_leaves_none(agent, run):
+    agent.answers["endpoint.unpublish"] = WEB | {"ports": []}
+    assert run("unpublish", "web", "8080:80").output == "netns:web in blue: no port is published\n"
+
+
+@pytest.mark.parametrize(("verb", "told"), [("expose", "blue is exposed\n"), ("hide", "blue is hidden\n")])
+def test_a_network_is_exposed_and_hidden(agent, run, verb, told):
+    agent.answers[f"network.{verb}"] = {"name": "blue"}
+    assert run(verb, "blue").output == told
+    assert agent.asked == [(f"network.{verb}", {"name": "blue"})]
+    assert json.loads(run(verb, "blue", "--json").output) == {"name": "blue"}
+
+
+def test_hosts_are_a_table(agent, run):
+    here = {
+        "name": "h1",
+        "underlay": ["192.168.50.1/24"],
+        "device": "eth0",
+        "mtu": 1500,
+        "self": True,
+        "blocks": 2,
+        "endpoints": 3,
+    }
+    agent.answers["host.list"] = [here, here | {"name": "h2", "self": False}]
+    lines = run("host", "ls").output.splitlines()
+    assert lines[1].split() == ["*", "h1", "192.168.50.1/24", "eth0", "1500", "2", "3"]
+    assert lines[2].split()[0] == "h2"
+
+
+def test_hosts_are_inspected_and_forgotten(agent, run):
+    agent.answers |= {"host.inspect": [{"name": "h2", "leases": []}], "host.remove": {"removed": ["h2"]}}
+    assert run("host", "inspect", "h2").output == "name: h2\n"
+    assert run("host", "rm", "h2").output == "h2\n"
+    assert agent.asked == [("host.inspect", {"names": ["h2"]}), ("host.remove", {"names": ["h2"]})]
