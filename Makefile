@@ -37,7 +37,7 @@ bench: env  ## measure (ARGS="attach")
 	@$(ROOT) $(BIN)/wefted bench $(ARGS)
 
 docs: env  ## write docs/reference/cli.md from the commands themselves
-	@$(BIN)/python packaging/docs/cli_reference.py
+	@$(BIN)/wefted reference >.venv/cli.md && mv .venv/cli.md docs/reference/cli.md
 
 build: env  ## a wheel and a source archive in dist/
 	@rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --offline && ls dist
