@@ -73,6 +73,8 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(f"WEFTED_{name}", str(path / name.lower()))
     (path / "runtime_dir").mkdir()
     monkeypatch.setenv("WEFTED_CONFIG", str(path / "wefted.toml"))
+    for name in ("COLUMNS", "NO_COLOR", "WEFTED_JSON", "WEFTED_STORE", "WEFTED_NAME", "WEFTED_ADVERTISE"):
+        monkeypatch.delenv(name, raising=False)
     yield path
     shutil.rmtree(path)
 
