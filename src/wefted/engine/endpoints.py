@@ -174,7 +174,7 @@ class Endpoints:
         return {"disconnected": [endpoint.container for endpoint in doomed.values()]}
 
     async def detach(self, endpoints: list[Endpoint]) -> None:
-        """Remove endpoints from the kernel, then from the records: a crash between leaves something to finish, never a leak."""
+        """Remove endpoints from the kernel, then from the records: a crash between leaves work to finish, never a leak."""
         if not endpoints:
             return
         report = await self._remove_objects(endpoints)

@@ -156,12 +156,12 @@ def _dressed(prefixes: list[IPNetwork], request: NetworkCreate) -> tuple[Subnet,
         if not any(address in prefix for prefix in prefixes):
             raise UsageError(f"{address} lies in none of the subnets ({', '.join(map(str, prefixes))})")
     for block in ranges:
-        if not any(block.version == p.version and block.subnet_of(p) for p in prefixes):
+        if not any(_within(block, p) for p in prefixes):
             raise UsageError(f"the range {block} lies in none of the subnets ({', '.join(map(str, prefixes))})")
     subnets = []
     for prefix in prefixes:
         mine = [g for g in gateways if g in prefix]
-        inner = [b for b in ranges if b.version == prefix.version and b.subnet_of(prefix)]
+        inner = [b for b in ranges if _within(b, prefix)]
         if len(mine) > 1 or len(inner) > 1:
             raise UsageError(f"subnet {prefix} takes one gateway and one range")
         _usable_gateway(mine, prefix)
@@ -174,6 +174,10 @@ def _dressed(prefixes: list[IPNetwork], request: NetworkCreate) -> tuple[Subnet,
             )
         )
     return tuple(subnets)
+
+
+def _within(inner: IPNetwork, outer: IPNetwork) -> bool:
+    return inner.version == outer.version and inner.prefixlen >= outer.prefixlen and inner.network_address in outer
 
 
 def _usable_gateway(gateways: Iterable[object], prefix: IPNetwork) -> None:

@@ -103,12 +103,13 @@ class Networks:
         await self._host.local.write(self._host.book.forget(network.name))
 
     async def expose(self, request: NetworkName) -> Any:
-        return await self._set_exposed(request.name, True)
+        return await self.set_exposed(request.name, True)
 
     async def hide(self, request: NetworkName) -> Any:
-        return await self._set_exposed(request.name, False)
+        return await self.set_exposed(request.name, False)
 
-    async def _set_exposed(self, name: str, exposed: bool) -> Any:
+    async def set_exposed(self, name: str, exposed: bool) -> Any:
+        """Open or close a network; nothing happens where it is so already."""
         async with self._host.lock:
             network = await self._host.network(name)
             if exposed and network.internal:

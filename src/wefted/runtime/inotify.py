@@ -38,7 +38,12 @@ class Inotify:
         """Return when something happened; what it was is for the caller to look at."""
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
-        loop.add_reader(self._fd, lambda: ready.done() or ready.set_result(None))
+
+        def wake() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        loop.add_reader(self._fd, wake)
         try:
             await ready
         finally:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
+from wefted.errors import UsageError
 from wefted.model import spec
 from wefted.model.objects import Netns
 from wefted.model.sandbox import Sandbox, SandboxEvent
@@ -38,7 +39,7 @@ class NetnsRuntime:
         known = self._all()
         while True:
             with Inotify() as events:
-                events.add(self._directory if os.path.isdir(self._directory) else _existing_parent(self._directory))
+                events.add(_nearest_directory(self._directory))
                 while True:
                     now = await self._mounted()
                     for event in _difference(known, now):
@@ -46,11 +47,11 @@ class NetnsRuntime:
                     known = now
                     watching_parent = not events.watches(self._directory)
                     await events.wait()
-                    if watching_parent and os.path.isdir(self._directory):
+                    if watching_parent and _nearest_directory(self._directory) == self._directory:
                         break
 
     def _look(self, name: str) -> Sandbox | None:
-        path = f"{self._directory}/{spec.sandbox_name(name)}"
+        path = f"{self._directory}/{_checked(name)}"
         found = identity(path)
         return Sandbox(container=f"netns:{name}", ns=Netns(path), identity=found) if found else None
 
@@ -59,7 +60,7 @@ class NetnsRuntime:
             names = os.listdir(self._directory)
         except OSError:
             return {}
-        found = (self._look(name) for name in names if spec.is_sandbox_name(name))
+        found = (self._look(name) for name in names if _is_name(name))
         return {sandbox.container: sandbox for sandbox in found if sandbox is not None}
 
     async def _mounted(self) -> dict[str, Sandbox]:
@@ -74,14 +75,27 @@ class NetnsRuntime:
             await asyncio.sleep(0.002)
 
 
+def _checked(name: str) -> str:
+    return spec.container(f"netns:{name}").name
+
+
+def _is_name(name: str) -> bool:
+    try:
+        _checked(name)
+    except UsageError:
+        return False  # somebody's file of another kind
+    return True
+
+
 def _names(directory: str) -> list[str]:
     try:
-        return [name for name in os.listdir(directory) if spec.is_sandbox_name(name)]
+        return [name for name in os.listdir(directory) if _is_name(name)]
     except OSError:
         return []
 
 
-def _existing_parent(path: str) -> str:
+def _nearest_directory(path: str) -> str:
+    """Return the path, or the nearest directory above it that exists."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     return path

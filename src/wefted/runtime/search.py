@@ -18,7 +18,9 @@ async def find(runtimes: Mapping[str, Runtime], text: str) -> Sandbox:
     asked = [runtimes[container.kind]] if container.kind else [r for k, r in runtimes.items() if k not in ("pid", "path")]
     found = [sandbox for runtime in asked if (sandbox := await runtime.find(container.name)) is not None]
     if not found:
-        raise NotFound(f"there is no running container {text!r}", "give its name as in netns:c1, pid:4242 or path:/run/netns/c1")
+        raise NotFound(
+            f"there is no running container {text!r}", "give its name as in netns:c1, pid:4242 or path:/run/netns/c1"
+        )
     if len(found) > 1:
         names = ", ".join(sandbox.container for sandbox in found)
         raise UsageError(f"{text!r} may be any of {names}", "give the name with its kind")
