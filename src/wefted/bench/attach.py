@@ -1,0 +1,164 @@
+"""`wefted bench attach`: what it costs to give a container an interface, an address and a route; beside the other tools.
+
+Two virtual hosts. On the one our agent runs; on the other none does, so that nothing of ours watches while the others are
+measured, and so that our command works alone there. All take turns in short rounds: if the machine becomes slower for a
+while, it does so for all of them. The namespaces are there before the clock starts.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from wefted import __version__
+from wefted.errors import UsageError, WeftedError
+from wefted.lab.agents import WEFTED
+from wefted.lab.lab import Lab
+
+from .rows import Check, Report, Row, Skipped
+from .worker import Worker
+
+WITH_AGENT = ("agent", "cli-agent")
+WITHOUT_AGENT = ("cli-alone", "cni", "cni-masquerade", "ip-batch", "ip-calls")
+ROUND = 10
+"""Attaches in a row of one contender, before the next has its turn."""
+STARTS = 15
+"""Runs of each command whose CPU time is measured."""
+DETACHED = 200
+EDGE = 100
+"""Attaches at each end of the long row that are compared with each other."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A contender with the worker it lives in, and what it has done so far."""
+
+    name: str
+    what: str
+    worker: Worker
+    samples: list[float]
+    names: list[str]
+
+    def play(self, count: int) -> None:
+        first = len(self.names)
+        fresh = [f"{self.name}-{first + n}" for n in range(count)]
+        self.worker.ask("make", names=fresh)
+        self.samples += self.worker.ask("attach", contender=self.name, names=fresh, first=first)
+        self.names += fresh
+
+
+def attach(count: int, endpoints: int, say: Say) -> Report:
+    """Measure everything; `count` attaches of each contender, `endpoints` in the long row. Raises `WeftedError`."""
+    if count < 1 or not 3 <= endpoints <= 1000:
+        raise UsageError("--count must be at least 1, --endpoints 3 to 1000", "a bridge takes 1,023 ports")
+    say("two virtual hosts, one agent")
+    with Lab.up(f"bench-{os.getpid()}", 2, bare=True) as lab:
+        lab.host("h1").run([*WEFTED, "up"])
+        with Worker(lab.host("h1")) as served, Worker(lab.host("h2")) as plain:
+            turns, skipped = _open(served, plain)
+            _take_turns(turns, count, say)
+            say("looking at what was made")
+            rows = [_row(turn) for turn in turns]
+            say(f"starting commands, {STARTS} times each")
+            starts = list(_starts(served))
+            say(f"{endpoints} endpoints in one network, then {min(DETACHED, endpoints)} detached at once")
+            many = _many(served, endpoints)
+    rows += [*many, *starts]
+    return Report(machine=machine(), rows=rows, checks=list(_checks({row.name: row for row in rows})), skipped=skipped)
+
+
+def machine() -> dict[str, str | int | None]:
+    """Return what the numbers depend on."""
+    return {
+        "wefted": __version__,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _open(served: Worker, plain: Worker) -> tuple[list[_Turn], list[Skipped]]:
+    turns, skipped = [], []
+    places = [*((name, served) for name in WITH_AGENT), *((name, plain) for name in WITHOUT_AGENT)]
+    for name, worker in places:
+        told = worker.ask("open", contender=name)
+        if told["missing"]:
+            skipped.append(Skipped(name=name, reason=told["missing"]))
+        else:
+            turns.append(_Turn(name, told["what"], worker, [], []))
+    return turns, skipped
+
+
+def _take_turns(turns: Sequence[_Turn], count: int, say: Say) -> None:
+    """Attach one namespace each first, off the record: bridges, modules and caches are there then for everybody."""
+    for turn in turns:
+        turn.play(1)
+        turn.samples.clear()
+    for done in range(0, count, ROUND):
+        say(f"attach {done + 1} to {min(count, done + ROUND)} of {count}, {len(turns)} ways")
+        for turn in turns:
+            turn.play(min(ROUND, count - done))
+
+
+def _row(turn: _Turn) -> Row:
+    ready = _verified(turn.worker, turn.name, turn.names)
+    return Row(name=turn.name, what=turn.what, samples=tuple(turn.samples), verified=ready - 1)
+
+
+def _verified(worker: Worker, contender: str, names: Sequence[str]) -> int:
+    """Return how many interfaces are ready. Raises `WeftedError` unless all are, and the gateway answers the last and first."""
+    ready = worker.ask("ready", contender=contender, names=names)
+    answered = worker.ask("answered", names=[names[0], names[-1]])
+    if len(ready) < len(names) or len(answered) < 2:
+        raise WeftedError(
+            f"{contender}: of {len(names)} attached, {len(ready)} are ready; of 2 pings, {len(answered)} answered"
+        )
+    return len(ready)
+
+
+def _many(worker: Worker, endpoints: int) -> Iterator[Row]:
+    """Measure one long row of attaches, its two ends, and the detach of many at once."""
+    turn = _Turn("agent-many", worker.ask("open", contender="agent-many")["what"], worker, [], [])
+    turn.play(endpoints)
+    verified = _verified(worker, turn.name, turn.names)
+    samples = tuple(turn.samples)
+    edge = min(EDGE, endpoints // 3)
+    yield Row(name="agent-many", what=f"agent, {endpoints} in a row", samples=samples, verified=verified)
+    yield Row(name="agent-many-first", what=f"  of these, the first {edge}", samples=samples[:edge], verified=edge)
+    yield Row(name="agent-many-last", what=f"  of these, the last {edge}", samples=samples[-edge:], verified=edge)
+    doomed = turn.names[: min(DETACHED, endpoints)]
+    taken = worker.ask("detach", contender=turn.name, names=doomed)
+    gone = len(worker.ask("empty", names=doomed))
+    if gone < len(doomed):
+        raise WeftedError(f"of {len(doomed)} detached, {len(doomed) - gone} still have their interface")
+    yield Row(name="agent-detach", what=f"agent, detach of {gone} in one call", samples=(taken,), verified=gone)
+
+
+def _starts(worker: Worker) -> Iterator[Row]:
+    for name, words in (("start-version", ["--version"]), ("start-ps", ["ps"])):
+        runs = worker.ask("start", words=words, times=STARTS)
+        cpu = median(cpu for _, cpu in runs)
+        samples = tuple(wall for wall, _ in runs)
+        what = f"wefted {' '.join(words)}, whole process"
+        yield Row(name=name, what=what, samples=samples, verified=len(runs), further={"cpu_ms": round(cpu, 1)})
+
+
+def _checks(rows: dict[str, Row]) -> Iterator[Check]:
+    many, agent = rows["agent-many"], rows["agent"]
+    if "cni" in rows:
+        ratio = rows["cni"].median / agent.median
+        yield Check(name="CNI ADD / agent attach, medians", measured=ratio, bound=5, most=False, unit="times")
+    rate = agent.to_json()["per_second"]
+    yield Check(name="agent attaches, one client", measured=rate, bound=300, most=False, unit="per second")
+    growth = rows["agent-many-last"].median / rows["agent-many-first"].median
+    name = f"last / first {len(rows['agent-many-first'].samples)} of {len(many.samples)}, medians"
+    yield Check(name=name, measured=growth, bound=2, most=True, unit="times")
+    detach = rows["agent-detach"]
+    yield Check(name=f"detach of {detach.verified}", measured=detach.median, bound=1000, most=True, unit="ms")
+    for row in (rows["start-version"], rows["start-ps"]):
+        yield Check(name=f"CPU of {row.what}", measured=float(row.further["cpu_ms"]), bound=60, most=True, unit="ms")

@@ -1,0 +1,99 @@
+"""The part of a benchmark that runs inside a virtual host. Started as a program: a JSON request a line, a JSON answer a line.
+
+{"do": "attach", "contender": "cni", "names": ["s0", "s1"], "first": 0}    ->  {"answer": [41.2, 40.7]}
+whatever fails                                                                 ->  {"error": "...", "hint": "..."}
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wefted.errors import WeftedError
+
+from . import sandboxes
+from .contender import Contender
+from .launch import run
+from .ours import Agent, Command, command
+from .peers import CniAdd, IpBatch, IpCalls
+
+MAKERS: Mapping[str, Callable[[], Contender]] = {
+    "agent": Agent,
+    "agent-many": lambda: Agent("many", "10.95.0.0/16"),
+    "cli-agent": lambda: Command("command", "10.91.0.0/16", "wefted network connect, through the agent"),
+    "cli-alone": lambda: Command("alone", "10.96.0.0/16", "wefted network connect, no agent"),
+    "cni": lambda: CniAdd("cni0", "10.92.0.0/16", masquerade=False),
+    "cni-masquerade": lambda: CniAdd("cni1", "10.97.0.0/16", masquerade=True),
+    "ip-batch": IpBatch,
+    "ip-calls": IpCalls,
+}
+
+
+class Inside:
+    """Does what is asked, one request after the other."""
+
+    def __init__(self) -> None:
+        self._contenders: dict[str, Contender] = {}
+
+    def answer(self, request: Mapping[str, Any]) -> Any:
+        """Return the answer to a request. Raises `WeftedError`."""
+        parameters = {key: value for key, value in request.items() if key != "do"}
+        return getattr(self, f"do_{request['do']}")(**parameters)
+
+    def do_open(self, contender: str) -> dict[str, str]:
+        """Prepare a contender; tell what it is, or why it is missing."""
+        made = MAKERS[contender]()
+        reason = made.missing()
+        if not reason:
+            made.prepare()
+            self._contenders[contender] = made
+        return {"what": made.what, "missing": reason}
+
+    def do_make(self, names: list[str]) -> None:
+        sandboxes.make(names)
+
+    def do_attach(self, contender: str, names: list[str], first: int) -> list[float]:
+        """Attach namespaces one after the other; return the milliseconds of each."""
+        made = self._contenders[contender]
+        numbered = list(enumerate(names, first))
+        for number, name in numbered:
+            made.arrange(name, number)
+        gc.collect()
+        return [made.attach(name, number) for number, name in numbered]
+
+    def do_detach(self, contender: str, names: list[str]) -> float:
+        made = self._contenders[contender]
+        assert isinstance(made, Agent)
+        return made.detach(names)
+
+    def do_ready(self, contender: str, names: list[str]) -> list[str]:
+        return sandboxes.ready(names, self._contenders[contender].prefix)
+
+    def do_empty(self, names: list[str]) -> list[str]:
+        return sandboxes.empty(names)
+
+    def do_answered(self, names: list[str]) -> list[str]:
+        return sandboxes.answered(names)
+
+    def do_start(self, words: list[str], times: int) -> list[tuple[float, float]]:
+        """Run one of our commands several times; return wall and CPU milliseconds of each."""
+        runs = [run([*command(), *words]) for _ in range(times)]
+        return [(one.wall, one.cpu) for one in runs]
+
+
+def main() -> None:
+    """Answer until the end of input."""
+    inside = Inside()
+    for line in sys.stdin:
+        try:
+            value = {"answer": inside.answer(json.loads(line))}
+        except WeftedError as error:
+            value = {"error": error.message, "hint": error.hint}
+        print(json.dumps(value), flush=True)
+
+
+if __name__ == "__main__":
+    main()
