@@ -226,3 +226,20 @@ def test_the_reference_has_every_command(run):
     text = run("reference", COLUMNS="40").output
     assert [path for path in LEAVES if f"## wefted {' '.join(path)}\n" not in text] == [("reference",)]
     assert text == run("reference", COLUMNS="200").output
+
+
+def cpu_seconds(words):
+    """Return what one process used, with the modules compiled as an installation has them."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    command = [sys.executable, "-m", "wefted.cli.main", *words]
+    pid = os.posix_spawn(sys.executable, command, environment, file_actions=silent)
+    _, code, usage = os.wait4(pid, 0)
+    assert code == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+@pytest.mark.parametrize("words", [["--version"], ["ps"]], ids=" ".join)
+def test_a_start_costs_no_more_than_60_ms_of_cpu(agent, words):
+    agent.answers["endpoint.list"] = []
+    assert min(cpu_seconds(words) for _ in range(10)) <= 0.060
