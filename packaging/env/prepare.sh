@@ -46,13 +46,13 @@ missing_packages() {
 
 # Debian starts a service as soon as it is installed. An etcd of this host is not what was asked for.
 install_without_services() {
-  local policy=/usr/sbin/policy-rc.d ours=""
+  local policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
+    # shellcheck disable=SC2064  # the path must be in the trap: it runs when this function's variables are gone
+    trap "rm -f $policy" EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
-    ours=$policy
   fi
-  trap 'rm -f ${ours:+"$ours"}' RETURN EXIT
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
   if [[ " $* " == *" etcd-server "* ]] && command -v systemctl >/dev/null; then
@@ -95,7 +95,7 @@ pinned_uv() {
 }
 
 install_locked() {
-  .venv/bin/python -m pip install --quiet --no-input --no-deps --require-hashes --requirement "$1"
+  .venv/bin/python -m pip install --quiet --quiet --no-input --no-deps --require-hashes --requirement "$1"
 }
 
 python_environment() {
@@ -115,7 +115,7 @@ python_environment() {
   install_locked <(pinned_uv)
   .venv/bin/uv export --quiet --offline --frozen --no-emit-project --python .venv/bin/python >.venv/requirements.txt
   install_locked .venv/requirements.txt
-  .venv/bin/python -m pip install --quiet --no-input --no-deps --no-build-isolation --editable .
+  .venv/bin/python -m pip install --quiet --quiet --no-input --no-deps --no-build-isolation --editable .
   printf '%s\n' "$stamp" >.venv/wefted.stamp
 }
 
