@@ -1,0 +1,1 @@
+"""The lab: virtual hosts on one machine, made of namespaces. Start with `wefted.lab.lab.Lab`."""
