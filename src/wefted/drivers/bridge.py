@@ -53,6 +53,8 @@ def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
         peer_ns=endpoint.ns,
         peer_name=endpoint.ifname,
         peer_mac=endpoint.mac,
+        # Where br_netfilter is on, a container that asks for its own published port is turned back to its own bridge port.
+        hairpin=bool(endpoint.ports) and not segment.network.internal,
     )
     yield LinkState(ns=endpoint.ns, name=endpoint.ifname, mac=endpoint.mac, mtu=segment.mtu)
     yield from interior(segment.network, endpoint)

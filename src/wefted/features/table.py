@@ -2,24 +2,29 @@
 
 So the path of a packet is the same length with one published port and with 5,000, and one more port is one element.
 
-- `networks`: every subnet whose gateway is a host. `internal`, `open`, `exposed`, `masquerade`: those of them that ...
+- `networks`: every subnet whose gateway is a host; `internal`, `open` (not isolated), `exposed`, `masquerade`: some of these.
 - `together`: pairs of subnets of one network; between them nothing is filtered.
 - `published_any`: protocol and port -> container and port, on every address of the host; `published_one`: on one address.
 
-A line with `{ip}` stands for two, one for each IP version. Bridged frames pass the forward hook as well where br_netfilter is
-on, which is why traffic inside one network, multicast and broadcast are accepted before anything is dropped, and packets
-that connection tracking calls invalid (half of an asymmetric path) are treated as any others. Who claims to be a member of a
-network must come in where that network's packets come from, else a forged source would pass for a neighbour.
+A line with `{ip}` or `{v}` stands for two, one for each IP version. What is easily got wrong:
+
+- Bridged frames pass the forward hook as well where br_netfilter is on, so traffic inside a network, multicast and broadcast
+  are accepted before anything is dropped, and what connection tracking calls invalid is treated as everything else.
+- A packet that comes in by a link of ours, or from an address of ours, must come in where answers to it go out: else a forged
+  source would pass for a neighbour. Not so by a tunnel, which may bring strangers to an exposed network.
+- `route_localnet` lets the host send from 127.0.0.1 to a container; `guard` lets no container send to 127.0.0.1 of the host.
+  IPv6 has nothing of the kind: answers never find back to ::1, so it refuses at once, and clients go on to 127.0.0.1.
 """
 
 from __future__ import annotations
 
 from wefted.model.firewall import NftElement, NftTable
+from wefted.model.link import LINK_GROUP
 from wefted.model.objects import IPNetwork
 
 _FAMILIES = (
-    {"ip": "ip", "v": "4", "addr": "ipv4_addr", "many": "{ 224.0.0.0/4, 255.255.255.255 }", "loop": "127.0.0.0/8"},
-    {"ip": "ip6", "v": "6", "addr": "ipv6_addr", "many": "{ ff00::/8 }", "loop": "::1"},
+    {"ip": "ip", "v": "4", "addr": "ipv4_addr", "many": "{ 224.0.0.0/4, 255.255.255.255 }"},
+    {"ip": "ip6", "v": "6", "addr": "ipv6_addr", "many": "{ ff00::/8 }"},
 )
 
 _TEXT = """
@@ -32,40 +37,41 @@ set together{v} {{ type {addr} . {addr}; flags interval; }}
 map published_one{v} {{ type {addr} . inet_proto . inet_service : {addr} . inet_service; }}
 map published_any{v} {{ type inet_proto . inet_service : {addr} . inet_service; }}
 
-chain guard {
+chain guard {{
     type filter hook prerouting priority raw; policy accept;
-    iifname "br-*" ip daddr 127.0.0.0/8 drop
-    iifname "ve-*" ip daddr 127.0.0.0/8 drop
-}
+    iifgroup {group} ip daddr 127.0.0.0/8 drop
+}}
 
-chain prerouting {
+chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
     fib daddr type local goto published
-}
+}}
 
-chain output {
+chain output {{
     type nat hook output priority -100; policy accept;
+    ip6 daddr ::1 return
     fib daddr type local goto published
-}
+}}
 
-chain published {
+chain published {{
     dnat {ip} to {ip} daddr . meta l4proto . th dport map @published_one{v}
     dnat {ip} to meta l4proto . th dport map @published_any{v}
-}
+}}
 
-chain postrouting {
+chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     ct status dnat {ip} saddr . {ip} daddr @together{v} masquerade
-    {ip} saddr {loop} {ip} daddr @networks{v} masquerade
+    ip saddr 127.0.0.0/8 ip daddr @networks4 masquerade
     {ip} saddr @masquerade{v} {ip} daddr != @networks{v} {ip} daddr != {many} masquerade
-}
+}}
 
-chain forward {
+chain forward {{
     type filter hook forward priority filter; policy accept;
     ct state established,related accept
     {ip} daddr {many} accept
     ip6 saddr fe80::/10 accept
     ip6 daddr fe80::/10 accept
+    iifgroup {group} iifname != "vx-*" fib saddr . iif oif missing drop
     {ip} saddr @networks{v} {ip} daddr @networks{v} fib saddr . iif oif missing drop
     {ip} saddr . {ip} daddr @together{v} accept
     {ip} saddr @internal{v} drop
@@ -74,7 +80,7 @@ chain forward {
     {ip} saddr @open{v} {ip} daddr @open{v} accept
     {ip} saddr @networks{v} {ip} daddr @networks{v} drop
     {ip} daddr @networks{v} {ip} daddr != @exposed{v} drop
-}
+}}
 """
 
 
@@ -82,7 +88,8 @@ def _both(text: str) -> str:
     """Write each line that names a family once for each of the two."""
     lines: list[str] = []
     for line in text.strip().splitlines():
-        lines += [line.format_map(family) for family in _FAMILIES] if "{v}" in line or "{ip}" in line else [line]
+        families = _FAMILIES if "{ip}" in line or "{v}" in line else _FAMILIES[:1]
+        lines += [line.format(group=LINK_GROUP, **family) for family in families]
     return "\n".join(lines)
 
 

@@ -12,6 +12,9 @@ from .objects import HOST, IPAddress, KernelObject, Key, Netns
 
 _OPEN = frozenset({"mtu", "mac", "device"})
 
+LINK_GROUP = 0x77656674
+"""IFLA_GROUP of every link of ours, the letters "weft": the firewall knows our links by it, whatever they are called."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link(KernelObject):
