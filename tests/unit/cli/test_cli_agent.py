@@ -1,3 +1,5 @@
+"""up, down and status, with an agent that is a process of its own."""
+
 import json
 import os
 import signal

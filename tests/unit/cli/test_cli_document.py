@@ -1,3 +1,5 @@
+"""plan and apply send a file as it is, and show what would change or has changed."""
+
 import json
 
 import pytest

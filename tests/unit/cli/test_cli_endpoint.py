@@ -1,3 +1,5 @@
+"""ps, publish, unpublish, expose, hide: what is sent, and how the answer is printed."""
+
 import json
 
 import pytest

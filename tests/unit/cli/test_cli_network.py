@@ -1,3 +1,5 @@
+"""The verbs of networks: what is sent, and how the answer is printed."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""Durations, ports and tables are printed for people, within the width of the terminal."""
+
 import pytest
 from click.testing import CliRunner
 from hypothesis import given

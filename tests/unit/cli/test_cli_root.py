@@ -1,3 +1,5 @@
+"""The start: what is imported, what becomes of errors, and the exit codes."""
+
 import os
 import socket
 import subprocess
