@@ -6,6 +6,7 @@ BIN  := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
 LAB_ARGS := $(or $(ARGS),--hosts 2)
+BENCH_ARGS := $(or $(ARGS),attach)
 
 help:
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,8 +34,8 @@ fix: env  ## repair what ruff can repair
 lab: env  ## a lab of two virtual hosts (ARGS="--hosts 3")
 	@$(ROOT) $(BIN)/wefted lab up $(LAB_ARGS)
 
-bench: env  ## measure (ARGS="attach")
-	@$(ROOT) $(BIN)/wefted bench $(ARGS)
+bench: env  ## measure attaches beside other tools (ARGS="backends")
+	@$(ROOT) $(BIN)/wefted bench $(BENCH_ARGS)
 
 docs: env  ## write docs/reference/cli.md from the commands themselves
 	@$(BIN)/wefted reference >.venv/cli.md && mv .venv/cli.md docs/reference/cli.md
