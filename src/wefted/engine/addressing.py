@@ -37,6 +37,13 @@ class Addressing:
 
     async def grant(self, network: Network, draft: Endpoint, wanted: Sequence[str]) -> Grant:
         """Give `draft` an address in each subnet: the ones that were asked for, else the lowest free."""
+        try:
+            return await self._granted(network, draft, wanted)
+        except BaseException:
+            await self._host.book.load()  # forget what was claimed in memory and will not be written
+            raise
+
+    async def _granted(self, network: Network, draft: Endpoint, wanted: Sequence[str]) -> Grant:
         chosen = self._chosen(network, [spec.address(text) for text in wanted])
         fresh = False
         ops: list[Op] = []
@@ -110,6 +117,7 @@ class Addressing:
             host.node,
             length,
             containing=containing,
+            owned=[lease.block for lease in host.segment(network).leases],
             data=self._announced(network),
             island=is_island(network),
         )

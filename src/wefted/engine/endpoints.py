@@ -273,7 +273,7 @@ class Endpoints:
                     await self.follow(endpoint, None)
 
     async def drop_orphans(self) -> set[Netns]:
-        """Forget the endpoints of networks that are gone; return the namespaces in which they leave something. The lock is held."""
+        """Forget the endpoints of networks that are gone; return their namespaces. The lock is held."""
         networks = self._host.view.networks
         orphans = [e for e in self._host.endpoints.values() if e.network not in networks]
         for endpoint in orphans:

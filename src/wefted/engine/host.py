@@ -59,6 +59,7 @@ class Host:
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.kernel)
+        self.book.describe = self._container_of
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -138,7 +139,9 @@ class Host:
     async def keep(self, endpoints: Iterable[Endpoint], ops: Iterable[Op] = ()) -> None:
         """Write endpoints (with further local operations) durably, then remember them."""
         todo = list(endpoints)
-        await self.local.write([*ops, *(Put(keys.local_endpoint(e.id), codec.dumps(e)) for e in todo)])
+        addresses = list(ops)
+        revision = await self.local.write([*addresses, *(Put(keys.local_endpoint(e.id), codec.dumps(e)) for e in todo)])
+        self.book.written(addresses, revision)
         for endpoint in todo:
             self.endpoints[endpoint.id] = endpoint
         self.announce(e.id for e in todo)
@@ -150,7 +153,7 @@ class Host:
         for endpoint in todo:
             ops += self.book.free(endpoint.id)
         if ops:
-            await self.local.write(ops)
+            self.book.written(ops, await self.local.write(ops))
         for endpoint in todo:
             self.endpoints.pop(endpoint.id, None)
             self.failures.pop(endpoint.id, None)
@@ -164,6 +167,10 @@ class Host:
     def rename(self, **changes: Any) -> None:
         """Replace facts of the node (name, underlay)."""
         self.node = replace(self.node, **changes)
+
+    def _container_of(self, owner: str) -> str:
+        endpoint = self.endpoints.get(owner)
+        return endpoint.container if endpoint is not None else owner
 
     # -- the cache of the cluster -----------------------------------------------------------------------------------
 

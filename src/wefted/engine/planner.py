@@ -74,7 +74,7 @@ def own_objects(segment: Segment, endpoint: Endpoint) -> dict[Key, KernelObject]
 def plan_node(
     node: Node, networks: Iterable[Network], leases: Sequence[Lease], endpoints: Iterable[Endpoint]
 ) -> dict[Key, KernelObject]:
-    """Return everything that this node's kernel should hold; a network, as soon as the node has a block or an endpoint in it."""
+    """Return all that this node's kernel should hold; a network, as soon as the node has a block or an endpoint in it."""
     by_network: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_network.setdefault(endpoint.network, []).append(endpoint)
