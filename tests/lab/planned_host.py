@@ -14,7 +14,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from wefted.model.firewall import NftElement, NftTable, Sysctl
-from wefted.model.link import LINK_GROUP, Bridge, LinkState, Veth, Vxlan
+from wefted.model.link import LINK_GROUP, Bridge, LinkState, Macvlan, Veth, Vxlan
 from wefted.model.objects import KernelObject
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 
@@ -153,6 +153,11 @@ class Lab:
                 self.nft(name, f"add element inet wefted {item.container} {{ {element_text(item)} }}")
             elif isinstance(item, ForwardingEntry):
                 self.execute(name, "bridge", "fdb", "append", item.mac, "dev", item.link, "dst", str(item.remote))
+            elif isinstance(item, Macvlan):
+                ns = item.ns.removeprefix("/run/netns/")
+                create = f"link add link {item.parent} name {item.name} netns {ns} group {LINK_GROUP} address {item.mac}"
+                self.ip(name, f"{create} mtu {item.mtu} type macvlan mode {item.mode}")
+                run("ip", "-n", ns, "link", "set", item.name, "up")
             else:
                 ns = item.ns.removeprefix("/run/netns/") or f"{self.prefix}-{name}"
                 run("ip", "-n", ns, "-batch", "-", text="\n".join(commands(item)))
@@ -181,7 +186,7 @@ def commands(item: KernelObject) -> list[str]:
         create = f"link add {item.name} {group} address {item.mac} mtu {item.mtu} {tunnel} {learning}"
         return [create, *master, f"link set {item.name} up"]
     if isinstance(item, LinkState):
-        return [f"link set {item.name} up"]
+        return [f"link set {item.name} up" + (f" mtu {item.mtu}" if item.mtu else "")]
     if isinstance(item, Address):
         return [f"address add {item.address} dev {item.link}" + (" nodad" if item.address.version == 6 else "")]
     if isinstance(item, Neighbor):
