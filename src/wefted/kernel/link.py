@@ -1,0 +1,245 @@
+"""Create, change and delete links of ours (`LinkHandler`), borrow links of the host, and set links that are not ours.
+
+Everything that must be true from the first instant stands in the create call: the mark, the master, up, the far end inside its
+namespace. Only what the kernel ignores there follows, in the same send.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from wefted.model.link import Bridge, Link, LinkState, MovedLink, Veth
+from wefted.model.objects import HOST, KernelObject, Netns
+
+from .ifinfo import (
+    IFLA_ADDRESS,
+    IFLA_GROUP,
+    IFLA_IFALIAS,
+    IFLA_IFNAME,
+    IFLA_LINK,
+    IFLA_MASTER,
+    IFLA_MTU,
+    IFLA_NET_NS_FD,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+    decode,
+    delete_named,
+    hairpin,
+    header,
+    link_info,
+    up_header,
+)  # fmt: skip
+from .linkkind import KINDS, Kind
+from .marks import ALIAS_MOVED, LINK_GROUP, is_our_group
+from .netlink import CREATE, ECHO, EXCL, Message, Refused, attribute, mac_bytes, text, u32
+from .transaction import GONE, Place, Transaction
+
+_VETH_INFO_PEER = 1
+
+
+class LinkHandler:
+    """Bridges, veths, macvlans, ipvlans, VLANs and VXLAN devices."""
+
+    def create(self, wanted: Link, tx: Transaction) -> None:
+        """Make a link, up and marked. Raises `Refused`."""
+        kind = _kind(wanted)
+        if tx.exists(wanted.ns, wanted.name):
+            _make_way(wanted, tx)
+        at = _birthplace(wanted, kind)
+        body = b"".join((
+            up_header(), text(IFLA_IFNAME, wanted.name), u32(IFLA_GROUP, LINK_GROUP), _settings(wanted, None, tx),
+            _below(wanted, kind, tx), u32(IFLA_NET_NS_FD, tx.fd(wanted.ns)) if at != wanted.ns else b"",
+            _peer(wanted, tx) if isinstance(wanted, Veth) else b"",
+        ))  # fmt: skip
+        tx.queue(at, Message(RTM_NEWLINK, CREATE | EXCL | ECHO, body), makes=_places(wanted))
+        for message in _afterthoughts(wanted):
+            if at == wanted.ns:
+                tx.queue(at, message)
+            else:
+                tx.later(wanted.ns, message)
+
+    def update(self, old: KernelObject, new: Link, tx: Transaction) -> None:
+        """Change a link in place where the kernel can, else make it anew. Raises `Refused`."""
+        if not isinstance(old, Link) or _must_be_remade(old, new):
+            _remove(new.ns, new.name, tx)
+            self.create(new, tx)
+            return
+        body = up_header() + text(IFLA_IFNAME, new.name) + _settings(new, old, tx)
+        if new.alias != old.alias:
+            body += text(IFLA_IFALIAS, new.alias)
+        tx.queue(new.ns, Message(RTM_NEWLINK, 0, body))
+        if isinstance(new, Veth) and isinstance(old, Veth) and new.master and new.hairpin != old.hairpin:
+            tx.queue(new.ns, Message(RTM_NEWLINK, 0, header() + text(IFLA_IFNAME, new.name) + hairpin(new.hairpin)))
+
+    def delete(self, old: Link, tx: Transaction) -> None:
+        """Delete a link, with others in one go. Raises `Refused`."""
+        tx.doom(old.ns, old.name)
+
+
+class MovedLinkHandler:
+    """Links of the host that are lent to a sandbox, and go back as they were."""
+
+    def create(self, wanted: MovedLink, tx: Transaction) -> None:
+        """Move, rename, mark and raise the link, in one message. Raises `Refused`."""
+        if tx.exists(wanted.ns, wanted.name):
+            raise Refused(errno.EEXIST, f"there is a link {wanted.name} already")
+        index = tx.index(HOST, wanted.origin)
+        before = decode(tx.ask(HOST, Message(RTM_GETLINK, 0, header(index)))[0])
+        body = b"".join((
+            up_header(index), text(IFLA_IFNAME, wanted.name), u32(IFLA_NET_NS_FD, tx.fd(wanted.ns)),
+            u32(IFLA_GROUP, LINK_GROUP), text(IFLA_IFALIAS, str(Loan(wanted.origin, before.up, before.mtu))),
+            u32(IFLA_MTU, wanted.mtu) if wanted.mtu else b"",
+        ))  # fmt: skip
+        tx.queue(HOST, Message(RTM_NEWLINK, 0, body), makes=[(wanted.ns, wanted.name)], removes=[(HOST, wanted.origin)])
+
+    def update(self, old: KernelObject, new: MovedLink, tx: Transaction) -> None:
+        """Set the MTU and up; another origin means another link. Raises `Refused`."""
+        if isinstance(old, MovedLink) and old.origin == new.origin:
+            mtu = u32(IFLA_MTU, new.mtu) if new.mtu else b""
+            tx.queue(new.ns, Message(RTM_NEWLINK, 0, up_header() + text(IFLA_IFNAME, new.name) + mtu))
+            return
+        if isinstance(old, MovedLink):
+            self.delete(old, tx)
+        else:
+            _remove(new.ns, new.name, tx)
+        self.create(new, tx)
+
+    def delete(self, old: MovedLink, tx: Transaction) -> None:
+        """Move the link home, with its name, state and MTU of before, and without a mark. Raises `Refused`."""
+        index = tx.index(old.ns, old.name)
+        loan = Loan.parse(decode(tx.ask(old.ns, Message(RTM_GETLINK, 0, header(index)))[0]).alias)
+        up, mtu = (loan.up, loan.mtu) if loan else (False, 0)
+        body = b"".join((
+            up_header(index, up), text(IFLA_IFNAME, old.origin), u32(IFLA_NET_NS_FD, tx.fd(HOST)),
+            u32(IFLA_GROUP, 0), attribute(IFLA_IFALIAS, b""), u32(IFLA_MTU, mtu) if mtu else b"",
+        ))  # fmt: skip
+        home = [(HOST, old.origin)] if old.ns != HOST else []
+        tx.queue(old.ns, Message(RTM_NEWLINK, 0, body), makes=home, removes=[(old.ns, old.name)])
+
+
+class LinkStateHandler:
+    """Settings of links that are not ours: they are corrected, and never deleted."""
+
+    def create(self, wanted: LinkState, tx: Transaction) -> None:
+        self.update(None, wanted, tx)
+
+    def update(self, old: KernelObject | None, new: LinkState, tx: Transaction) -> None:
+        """Set what differs. Raises `Refused`."""
+        before = old if isinstance(old, LinkState) else LinkState(ns=new.ns, name=new.name)
+        index = tx.known_index(new.ns, new.name)
+        body = up_header(index, new.up) if index else up_header(0, new.up) + text(IFLA_IFNAME, new.name)
+        if new.mac not in ("", before.mac):
+            body += attribute(IFLA_ADDRESS, mac_bytes(new.mac))
+        if new.mtu not in (0, before.mtu):
+            body += u32(IFLA_MTU, new.mtu)
+        tx.queue(new.ns, Message(RTM_NEWLINK, 0, body))
+
+    def delete(self, old: LinkState, tx: Transaction) -> None:
+        """Do nothing: the link is somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """What the alias of a moved link remembers of it: `wefted moved from eth1 up mtu 1500`."""
+
+    origin: str
+    up: bool = False
+    mtu: int = 0
+
+    def __str__(self) -> str:
+        return f"{ALIAS_MOVED}{self.origin} {'up' if self.up else 'down'} mtu {self.mtu}"
+
+    @classmethod
+    def parse(cls, alias: str) -> Loan | None:
+        """Return what an alias says, or None for any other alias."""
+        words = alias.removeprefix(ALIAS_MOVED).split()
+        if not alias.startswith(ALIAS_MOVED) or not words:
+            return None
+        mtu = words[3] if len(words) > 3 and words[3].isdigit() else "0"
+        return cls(words[0], "up" in words[1:2], int(mtu))
+
+
+def _kind(link: Link) -> Kind:
+    kind = KINDS.get(type(link))
+    if kind is None:
+        raise Refused(errno.EOPNOTSUPP, f"wefted makes no links of the kind {type(link).__name__}")
+    return kind
+
+
+def _make_way(wanted: Link, tx: Transaction) -> None:
+    """Remove a veth of ours whose far end is not where it should be: it is in a namespace that is just dying."""
+    exists = Refused(errno.EEXIST, f"there is a link {wanted.name} already")
+    if not isinstance(wanted, Veth) or tx.exists(wanted.peer_ns, wanted.peer_name):
+        raise exists
+    found = tx.ask(wanted.ns, Message(RTM_GETLINK, 0, header() + text(IFLA_IFNAME, wanted.name)))
+    if not is_our_group(decode(found[0]).group):
+        raise exists
+    _remove(wanted.ns, wanted.name, tx)
+
+
+def _birthplace(link: Link, kind: Kind) -> Netns:
+    """Return where the request is sent: a link on a parent of the host is made from there, right into its namespace."""
+    return HOST if kind.below == "parent" else link.ns
+
+
+def _below(link: Link, kind: Kind, tx: Transaction) -> bytes:
+    """Return the attributes that are the kind's own, and the link below it."""
+    below = getattr(link, kind.below) if kind.below else ""
+    index = tx.index(_birthplace(link, kind), below) if below else 0
+    parent = u32(IFLA_LINK, index) if kind.below == "parent" else b""
+    return parent if isinstance(link, Veth) else parent + link_info(kind.word, kind.data(link, index))
+
+
+def _peer(link: Veth, tx: Transaction) -> bytes:
+    """Describe the far end. It stays down: the kernel refuses to raise it before the near end exists (ENOTCONN)."""
+    netns = u32(IFLA_NET_NS_FD, tx.fd(link.peer_ns)) if link.peer_ns != link.ns else b""
+    mac = attribute(IFLA_ADDRESS, mac_bytes(link.peer_mac)) if link.peer_mac else b""
+    mtu = u32(IFLA_MTU, link.mtu) if link.mtu else b""
+    peer = attribute(_VETH_INFO_PEER | 0x8000, header() + text(IFLA_IFNAME, link.peer_name) + netns + mac + mtu)
+    return link_info("veth", peer)
+
+
+def _settings(new: Link, old: Link | None, tx: Transaction) -> bytes:
+    """Return MTU, MAC and master: all that are given for a new link, else those that differ."""
+    parts = []
+    late = old is None and isinstance(new, Bridge)
+    if new.mtu and not late and (old is None or new.mtu != old.mtu):
+        parts.append(u32(IFLA_MTU, new.mtu))
+    mac = getattr(new, "mac", "")
+    if mac and mac != getattr(old, "mac", ""):
+        parts.append(attribute(IFLA_ADDRESS, mac_bytes(mac)))
+    master = getattr(new, "master", "")
+    if master != getattr(old, "master", ""):
+        parts.append(u32(IFLA_MASTER, tx.index(new.ns, master) if master else 0))
+    return b"".join(parts)
+
+
+def _places(link: Link) -> tuple[Place, ...]:
+    here = (link.ns, link.name)
+    return (here, (link.peer_ns, link.peer_name)) if isinstance(link, Veth) else (here,)
+
+
+def _afterthoughts(link: Link) -> list[Message]:
+    """Return what the create call ignores.
+
+    A bridge that got its MTU there would still follow its smallest port; set afterwards, it is kept (br_change_mtu).
+    """
+    body = b"".join((
+        text(IFLA_IFALIAS, link.alias) if link.alias else b"",
+        u32(IFLA_MTU, link.mtu) if isinstance(link, Bridge) and link.mtu else b"",
+        hairpin(True) if isinstance(link, Veth) and link.hairpin else b"",
+    ))  # fmt: skip
+    return [Message(RTM_NEWLINK, 0, header() + text(IFLA_IFNAME, link.name) + body)] if body else []
+
+
+def _must_be_remade(old: Link, new: Link) -> bool:
+    if type(old) is not type(new):
+        return True
+    return any(getattr(new, field) and getattr(new, field) != getattr(old, field) for field in _kind(new).fixed) or (
+        getattr(new, "learning", False) != getattr(old, "learning", False)
+    )
+
+
+def _remove(ns: Netns, name: str, tx: Transaction) -> None:
+    tx.queue(ns, delete_named(name), removes=[(ns, name)], forgive=GONE)

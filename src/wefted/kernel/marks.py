@@ -1,0 +1,51 @@
+"""What is ours: told from the kernel alone, after `kill -9`, and by a wefted that has another store.
+
+    object                  mark                                        set
+    link                    IFLA_GROUP = LINK_GROUP                     in the create call; moves with the link
+    link being deleted      IFLA_GROUP = DOOMED_GROUP                   so that many go in one group delete; still ours
+    veth's far end          none                                        it is the same device and dies with the near end
+    link lent to a sandbox  IFLA_GROUP and alias "wefted moved from X"  in the call that moves it
+    address                 IFA_PROTO = PROTOCOL                        in the create call (Linux >= 5.18)
+    route                   rtm_protocol = PROTOCOL                     in the create call
+    rule                    FRA_PROTOCOL = PROTOCOL                     in the create call
+    neighbour               NDA_PROTOCOL = PROTOCOL                     in the create call
+    forwarding entry        permanent, on a VXLAN device of ours        NDA_PROTOCOL is not stored for these
+    nft table               its name: `wefted`, or `wefted-...`         everything in it is ours
+    nft table, intact       a chain `v_<text>_<listing>` in it          digests of our text and of what nft lists for it
+    sysctl                  a file in the runtime directory             written before the setting; holds the old value
+
+The alias of a link is for people: the kernel ignores it in the create call, so a crash could leave a link without it.
+
+Before Linux 5.18 addresses have no IFA_PROTO; there, every permanent address on a link with our mark is ours.
+"""
+
+from __future__ import annotations
+
+import os
+
+LINK_GROUP = 0x77656674
+"""The letters "weft"; `ip link show group 2003134068` lists what is ours."""
+DOOMED_GROUP = LINK_GROUP + 1
+"""Links on their way out. A crash in between leaves some: they are still ours, and the next reading finds them."""
+
+PROTOCOL = 119
+"""The originator of addresses, routes, rules and neighbours: not in iproute2's rt_protos, nor used by a daemon we know."""
+
+ALIAS_MOVED = "wefted moved from "
+TABLE = "wefted"
+MARKER_CHAIN = "v_"
+
+
+def is_our_group(group: int) -> bool:
+    return group in (LINK_GROUP, DOOMED_GROUP)
+
+
+def is_our_table(name: str) -> bool:
+    return name == TABLE or name.startswith(f"{TABLE}-")
+
+
+def addresses_have_protocol(release: str = os.uname().release) -> bool:
+    """Tell whether this kernel stores IFA_PROTO (since 5.18)."""
+    major, _, rest = release.partition(".")
+    minor = "".join(c for c in rest.partition(".")[0] if c.isdigit())
+    return (int(major), int(minor or 0)) >= (5, 18)

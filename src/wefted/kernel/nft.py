@@ -1,0 +1,194 @@
+"""The firewall: tables of ours and the elements of their sets and maps, in the host's namespace.
+
+All changes of one `apply` are one transaction: the kernel makes them together or not at all. Whether a table still holds
+exactly our text is told from the kernel alone, by a chain whose name is a digest of the text and of nft's listing of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from struct import Struct
+
+from wefted.model.firewall import NftElement, NftTable
+from wefted.model.objects import HOST, Change, KernelObject, Key
+
+from .fault import Fault
+from .libnftables import MISSING, Libnftables
+from .marks import is_our_table
+from .netlink import Message, NetlinkSocket, Refused, as_text, attributes
+from .netns import Namespaces
+from .nftscript import Table, read_table, script, seal
+from .transaction import Transaction
+
+NETLINK_NETFILTER = 12
+SUBSYSTEM = 10 << 8
+"""NFNL_SUBSYS_NFTABLES (linux/netfilter/nfnetlink.h), as the high byte of message types."""
+NFT_MSG_GETTABLE, NFT_MSG_NEWGEN, NFT_MSG_GETGEN = 1, 15, 16
+NFTA_TABLE_NAME = 1
+NFTA_GEN_ID = 1
+
+HEADER_SIZE = 4
+_HEADER = Struct("=BBH")
+_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+_ERRNOS = {"No such file or directory": errno.ENOENT, "File exists": errno.EEXIST, "Operation not permitted": errno.EPERM}
+
+
+class Firewall:
+    """Handler and reader of nft tables and elements."""
+
+    def __init__(self, spaces: Namespaces, fault: Fault) -> None:
+        self._spaces = spaces
+        self._fault = fault
+        self._library: Libnftables | None = None
+        self._socket: NetlinkSocket | None = None
+        self._cache: tuple[int, tuple[NftTable | NftElement, ...]] | None = None
+        self._own: deque[int] = deque(maxlen=1024)
+        self._runs = 0
+        self.lock = threading.Lock()
+        """Held while we change something, so that the watch can tell our changes from others'."""
+
+    def create(self, wanted: NftTable | NftElement, tx: Transaction) -> None:
+        """Leave it to `commit`."""
+        if wanted.ns != HOST:
+            raise Refused(errno.EOPNOTSUPP, "nft tables are made in the host's namespace only")
+        tx.defer()
+
+    def update(self, old: KernelObject, new: NftTable | NftElement, tx: Transaction) -> None:
+        self.create(new, tx)
+
+    def delete(self, old: NftTable | NftElement, tx: Transaction) -> None:
+        self.create(old, tx)
+
+    def commit(self, tx: Transaction) -> None:
+        """Make what was left to us, in one transaction; note in `tx` what was refused."""
+        if not tx.deferred:
+            return
+        with self.lock:
+            try:
+                refusals = self._commit(tx.deferred)
+            except Refused as nothing:
+                refusals = dict.fromkeys(tx.deferred, nothing)
+        for number, refused in refusals.items():
+            tx.refuse(refused, number)
+
+    def read(self) -> Iterator[NftTable | NftElement]:
+        """Yield our tables and their elements; nothing where there is no nft. The listing is kept while nobody changes it."""
+        try:
+            generation = self.generation()
+            if self._cache is None or self._cache[0] != generation:
+                self._cache = (generation, tuple(self._list()))
+        except Refused:
+            return
+        yield from self._cache[1]
+
+    def generation(self) -> int:
+        """Return the number of the last transaction in this namespace, whosoever's. Raises `Refused` without nftables."""
+        body = self._netfilter().ask(Message(SUBSYSTEM | NFT_MSG_GETGEN, 0, _HEADER.pack(0, 0, 0)))[0]
+        return int.from_bytes(attributes(body, HEADER_SIZE)[NFTA_GEN_ID], "big")
+
+    def is_own(self, generation: int) -> bool:
+        """Tell whether a transaction was ours; waits until the one that is under way is over."""
+        with self.lock:
+            return generation in self._own
+
+    def missing(self) -> str:
+        """Return "" or the reason why there can be no firewall."""
+        try:
+            self.generation()
+        except Refused as refused:
+            return f"this kernel has no nftables ({refused.explain('nfnetlink')})"
+        try:
+            self._nft()
+        except Refused:
+            return MISSING
+        return ""
+
+    def close(self) -> None:
+        """Release the library and the socket."""
+        if self._library is not None:
+            self._library.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _commit(self, changes: Mapping[int, Change]) -> dict[int, Refused]:
+        before, self._runs = self.generation(), 0
+        refusals: dict[int, Refused] = {}
+        if self._run(list(changes.values())):
+            actual: dict[Key, KernelObject] = {item.key: item for item in self.read()}
+            refusals = self._piecewise({n: c for n, c in changes.items() if not _is_done(c, actual)})
+        self._seal([c.new for n, c in changes.items() if isinstance(c.new, NftTable) and n not in refusals])
+        after = self.generation()
+        if after - before == self._runs:
+            self._own.extend(range(before + 1, after + 1))
+        return refusals
+
+    def _piecewise(self, changes: Mapping[int, Change]) -> dict[int, Refused]:
+        """Make what can be made: halve until what is refused stands alone."""
+        error = self._run(list(changes.values())) if changes else ""
+        if not error:
+            return {}
+        if len(changes) == 1:
+            return dict.fromkeys(changes, Refused(_number(error), error))
+        numbers = list(changes)
+        half = len(numbers) // 2
+        halves = ({n: changes[n] for n in part} for part in (numbers[:half], numbers[half:]))
+        return {n: refused for part in halves for n, refused in self._piecewise(part).items()}
+
+    def _seal(self, tables: Sequence[NftTable]) -> None:
+        """Mark freshly loaded tables. A crash before it costs no more than loading them once again."""
+        if tables:
+            with self._spaces.inside(self._spaces.home_fd):
+                commands = "".join(seal(t, self._nft().list_table(t.family, t.name)) for t in tables)
+            self._execute(commands)
+
+    def _run(self, changes: Sequence[Change]) -> str:
+        return self._execute(script(changes))
+
+    def _execute(self, commands: str) -> str:
+        nft = self._nft()
+        with self._spaces.inside(self._spaces.home_fd):
+            error = nft.run(commands)
+        if not error:
+            self._runs += 1
+            self._fault.changed()
+        return error
+
+    def _list(self) -> Iterator[NftTable | NftElement]:
+        for family, name in self._tables():
+            nft = self._nft()
+            with self._spaces.inside(self._spaces.home_fd):
+                listing = nft.list_table(family, name)
+            if listing:
+                yield from read_table((family, name), listing)
+
+    def _tables(self) -> list[Table]:
+        """Return our tables; asked without libnftables, so that a host without a table of ours never loads it."""
+        bodies = self._netfilter().dump(SUBSYSTEM | NFT_MSG_GETTABLE, _HEADER.pack(0, 0, 0))
+        found = [(_FAMILIES.get(body[0], ""), as_text(attributes(body, HEADER_SIZE).get(NFTA_TABLE_NAME))) for body in bodies]
+        return [table for table in found if table[0] and is_our_table(table[1])]
+
+    def _nft(self) -> Libnftables:
+        if self._library is None:
+            with self._spaces.inside(self._spaces.home_fd):
+                self._library = Libnftables()
+        return self._library
+
+    def _netfilter(self) -> NetlinkSocket:
+        if self._socket is None:
+            try:
+                self._socket = self._spaces.socket(self._spaces.home_fd, NETLINK_NETFILTER)
+            except OSError as error:
+                raise Refused(error.errno or errno.EIO, "no netfilter netlink") from None
+        return self._socket
+
+
+def _is_done(change: Change, actual: Mapping[Key, KernelObject]) -> bool:
+    found = actual.get(change.subject.key)
+    return found is None if change.new is None else found is not None and change.new.satisfied_by(found)
+
+
+def _number(error: str) -> int:
+    return next((number for text, number in _ERRNOS.items() if text in error), errno.EINVAL)

@@ -1,0 +1,167 @@
+"""What this host has and can do: its underlay, its addresses, and which kinds of link its kernel knows.
+
+A kind is known when it can be made. That is tried once in a namespace without a name, which dies with the thread that made
+it, and what was found is remembered until the next boot; only what was missing is tried again, for it may have been installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from wefted.errors import UsageError
+from wefted.model.node import HostFacts
+from wefted.model.objects import IPAddress, IPInterface
+
+from .address import dump
+from .ifinfo import IFLA_IFNAME, IFLA_LINK, RTM_GETLINK, RTM_NEWLINK, RawLink, decode, dump_request, header, link_info
+from .marks import is_our_group
+from .netlink import CREATE, EXCL, Message, NetlinkSocket, Reply, text, u16, u32
+from .netns import Namespaces, unshare
+from .nft import Firewall
+from .route import default_links
+
+LINK_FEATURES = ("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan")
+_LOOPBACK = 1
+_NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+_VLAN_ID, _VXLAN_ID = 1, 1
+
+
+class Prober:
+    """Finds features once for each kernel, and the underlay each time."""
+
+    def __init__(self, runtime_dir: Path, spaces: Namespaces, firewall: Firewall) -> None:
+        self._memory = runtime_dir / "features.json"
+        self._spaces = spaces
+        self._firewall = firewall
+        self._features: Mapping[str, str] | None = None
+
+    def probe(self, sock: NetlinkSocket, advertise: IPAddress | None) -> HostFacts:
+        """Return the facts. Raises `UsageError` without privileges, or when `advertise` is no address of this host."""
+        require_privileges()
+        links = {link.index: link for link in map(decode, sock.dump(RTM_GETLINK, dump_request()))}
+        found = [(index, interface) for index, interface, _, _ in dump(sock) if _is_global(interface)]
+        index = _underlay(sock, found, advertise)
+        link = links.get(index)
+        return HostFacts(
+            device=link.name if link else "",
+            underlay=_preferred((i for at, i in found if at == index), advertise) if link else (),
+            mtu=link.mtu if link else 1500,
+            features=self.features(),
+            prefixes=tuple(interface for at, interface in found if _is_foreign(links.get(at))),
+        )
+
+    def features(self) -> Mapping[str, str]:
+        """Return "" for each feature that is there, else the reason why it is not."""
+        if self._features is None:
+            known = self._recall()
+            missing = [name for name in LINK_FEATURES if name not in known]
+            found = _try_links(missing) if missing else {}
+            self._features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
+            if missing:
+                self._remember([name for name in LINK_FEATURES if not self._features[name]])
+        return self._features
+
+    def _recall(self) -> set[str]:
+        try:
+            memory = json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            return set()
+        if not isinstance(memory, dict) or memory.get("kernel") != _kernel():
+            return set()
+        return {name for name in LINK_FEATURES if name in memory.get("present", ())}
+
+    def _remember(self, present: Iterable[str]) -> None:
+        """Keep what was found; where nothing can be written it is found again each time."""
+        fresh = self._memory.with_name(f".features.{os.getpid()}")
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps({"kernel": _kernel(), "present": list(present)}))
+            fresh.replace(self._memory)
+        except OSError:
+            return
+
+
+def require_privileges() -> None:
+    """Raise `UsageError` unless this process may change networks and enter namespaces (capabilities(7))."""
+    status = Path("/proc/thread-self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    missing = [name for name, bit in _NEEDED.items() if not effective >> bit & 1]
+    if missing:
+        raise UsageError(f"changing the network of this host needs root ({', '.join(missing)})", "try: sudo wefted ...")
+
+
+def _try_links(names: Iterable[str]) -> dict[str, str]:
+    """Make one link of each kind in a new namespace; the thread that is in it ends at once, and the namespace with it."""
+    found: dict[str, str] = {}
+    thread = threading.Thread(target=lambda: found.update(_attempt(list(names))))
+    thread.start()
+    thread.join()
+    return found
+
+
+def _attempt(names: list[str]) -> dict[str, str]:
+    try:
+        unshare()
+        sock = NetlinkSocket()
+    except OSError as error:
+        return dict.fromkeys(names, f"cannot be tried: {error.strerror}")
+    # The kinds that need a link below them get a bridge.
+    base = _message("bridge", "base")
+    try:
+        base_index = _index(sock) if sock.transact([base])[0].errno == 0 else _LOOPBACK
+        replies = sock.transact([_message(name, f"try-{name}", base_index) for name in names])
+    finally:
+        sock.close()
+    return {name: _reason(name, reply) for name, reply in zip(names, replies, strict=True)}
+
+
+def _index(sock: NetlinkSocket) -> int:
+    request = Message(RTM_GETLINK, 0, header() + text(IFLA_IFNAME, "base"))
+    return decode(sock.ask(request)[0]).index
+
+
+def _message(kind: str, name: str, parent: int = 0) -> Message:
+    data = {"vlan": u16(_VLAN_ID, 1), "vxlan": u32(_VXLAN_ID, 1)}.get(kind, b"")
+    below = u32(IFLA_LINK, parent) if kind in ("macvlan", "ipvlan", "vlan") else b""
+    return Message(RTM_NEWLINK, CREATE | EXCL, header() + text(IFLA_IFNAME, name) + below + link_info(kind, data))
+
+
+def _reason(name: str, reply: Reply) -> str:
+    if reply.errno == 0:
+        return ""
+    if reply.errno == errno.EOPNOTSUPP:
+        return f"this kernel has no {name}"
+    return f"this kernel refuses {name}: {reply.text or os.strerror(reply.errno)}"
+
+
+def _underlay(sock: NetlinkSocket, found: list[tuple[int, IPInterface]], advertise: IPAddress | None) -> int:
+    """Return the index of the link with this address, or of the default route's, or 0."""
+    if advertise is None:
+        return next((index for _, index in default_links(sock)), 0)
+    index = next((index for index, interface in found if interface.ip == advertise), 0)
+    if not index:
+        known = ", ".join(str(interface.ip) for _, interface in found) or "none"
+        raise UsageError(f"no link of this host has the address {advertise}", f"its addresses: {known}")
+    return index
+
+
+def _preferred(interfaces: Iterable[IPInterface], advertise: IPAddress | None) -> tuple[IPInterface, ...]:
+    """Return the asked one first, then IPv4, then IPv6."""
+    return tuple(sorted(interfaces, key=lambda i: (i.ip != advertise, i.version)))
+
+
+def _is_global(interface: IPInterface) -> bool:
+    return not interface.ip.is_link_local and not interface.ip.is_loopback
+
+
+def _is_foreign(link: RawLink | None) -> bool:
+    return link is not None and not is_our_group(link.group)
+
+
+def _kernel() -> str:
+    return f"{os.uname().release} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"

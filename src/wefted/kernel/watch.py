@@ -1,0 +1,238 @@
+"""Wake up when something changes: in the host's namespace and in every sandbox that we have touched, with one socket.
+
+NETLINK_LISTEN_ALL_NSID (kernel: net/netlink/af_netlink.c) lets a socket hear the other namespaces that have a number (nsid) in
+its own; so each sandbox gets one, and the number comes with each notification. It is asked for only while somebody watches.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from struct import Struct
+
+from wefted.model.objects import HOST, Netns
+
+from .event import Filter, TableFilter
+from .netlink import Message, NetlinkSocket, as_int, attributes, messages, u32
+from .netns import Namespaces, identity
+from .nft import NETLINK_NETFILTER, Firewall
+
+RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
+_NETNSA_NSID, _NETNSA_FD = 1, 3
+_ANY_NSID = 0xFFFFFFFF
+_NSID_HEADER = bytes(4)  # struct rtgenmsg, padded
+
+_SOL_NETLINK, _ADD_MEMBERSHIP, _LISTEN_ALL_NSID = 270, 1, 8
+_ROUTE_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 28)
+"""RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, NSID."""
+_NFTABLES_GROUP = 7
+_SO_RCVBUFFORCE = 33
+_BUFFER = 8 << 20
+_READ = 65536
+
+_INT = Struct("=i")
+
+
+class Watch:
+    """The notifications of the kernel, as names of namespaces."""
+
+    def __init__(self, spaces: Namespaces, firewall: Firewall) -> None:
+        self._spaces = spaces
+        self._firewall = firewall
+        self._lock = threading.Lock()
+        self._asker: NetlinkSocket | None = None
+        self._identities: dict[Netns, str] = {}
+        self._netns: dict[int, Netns] = {}
+        self._wakers: list[int] = []
+        self._stopped = False
+
+    def start(self) -> Iterator[Netns]:
+        """Listen from this moment on; the iterator blocks, and ends after `stop`."""
+        with self._lock:
+            listener = _Listener(self._spaces, self._firewall, self)
+            if self._stopped:
+                listener.close()
+                return iter(())
+            if self._asker is None:
+                self._asker = self._spaces.socket(self._spaces.home_fd)
+            self._wakers.append(listener.waker)
+        return listener.namespaces()
+
+    def stop(self) -> None:
+        """Let every iterator end. Any thread may call it."""
+        with self._lock:
+            self._stopped = True
+            for waker in self._wakers:
+                os.eventfd_write(waker, 1)
+            self._wakers.clear()
+            if self._asker is not None:
+                self._asker.close()
+                self._asker = None
+
+    def finished(self, listener: _Listener) -> None:
+        """Forget a listener that is about to close."""
+        with self._lock:
+            if listener.waker in self._wakers:
+                self._wakers.remove(listener.waker)
+
+    def register(self, ns: Netns, fd: int) -> None:
+        """Hear what happens in a sandbox from now on; costs one send for each sandbox, and nothing while nobody watches."""
+        if ns == HOST or self._asker is None:
+            return
+        this = identity(fd)
+        with self._lock:
+            if self._asker is None or self._identities.get(ns) == this:
+                return
+            nsid = _assign(self._asker, fd)
+            if nsid is not None:
+                self._identities[ns] = this
+                self._netns[nsid] = ns
+
+    def netns_of(self, nsid: int) -> Netns | None:
+        """Return the sandbox with this number, if it is one that we have touched."""
+        return self._netns.get(nsid)
+
+    def dropped(self, nsid: int) -> Netns | None:
+        """Forget a number that the kernel has taken back; return what it stood for."""
+        with self._lock:
+            ns = self._netns.pop(nsid, None)
+            if ns is not None:
+                self._identities.pop(ns, None)
+            return ns
+
+    def known(self) -> set[Netns]:
+        """Return the host and every sandbox that is heard."""
+        with self._lock:
+            return {HOST, *self._netns.values()}
+
+
+class _Listener:
+    """The sockets of one iterator."""
+
+    def __init__(self, spaces: Namespaces, firewall: Firewall, watch: Watch) -> None:
+        self._watch = watch
+        self._firewall = firewall
+        self._filter = Filter()
+        self._tables = TableFilter()
+        with spaces.inside(spaces.home_fd):
+            self._route = _subscribed(socket.NETLINK_ROUTE, _ROUTE_GROUPS)
+            self._nft = _netfilter()
+        self._route.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        self.waker = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def namespaces(self) -> Iterator[Netns]:
+        """Yield each namespace once for each time that something woke us; sandboxes before the host."""
+        try:
+            while True:
+                ready = self._wait()
+                if self.waker in ready:
+                    return
+                changed: set[Netns] = set()
+                for sock, drain in ((self._route, self._drain_route), (self._nft, self._drain_nft)):
+                    if sock is not None and sock.fileno() in ready:
+                        changed |= drain(sock)
+                yield from sorted(changed, reverse=True)
+        finally:
+            self._watch.finished(self)
+            self.close()
+
+    def close(self) -> None:
+        self._route.close()
+        if self._nft is not None:
+            self._nft.close()
+        os.close(self.waker)
+
+    def _wait(self) -> set[int]:
+        poll = select.poll()
+        for fd in (self.waker, self._route.fileno(), *((self._nft.fileno(),) if self._nft else ())):
+            poll.register(fd, select.POLLIN)
+        return {fd for fd, _ in poll.poll()}
+
+    def _drain_route(self, sock: socket.socket) -> set[Netns]:
+        """Read everything that is there; when the kernel had to drop some, everything may have changed."""
+        changed: set[Netns] = set()
+        while True:
+            try:
+                data, ancillary, _, _ = sock.recvmsg(_READ, 64, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return changed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                changed |= self._watch.known()
+                continue
+            nsid = _nsid(ancillary)
+            for kind, flags, _, port, body in messages(data):
+                if kind == RTM_DELNSID:
+                    changed |= self._gone(body)
+                elif self._filter.concerns(nsid, kind, flags, port, body):
+                    ns = HOST if nsid is None else self._watch.netns_of(nsid)
+                    changed |= {ns} if ns is not None else set()
+
+    def _gone(self, body: bytes) -> set[Netns]:
+        nsid = as_int(attributes(body, len(_NSID_HEADER)).get(_NETNSA_NSID))
+        self._filter.forget(nsid)
+        ns = self._watch.dropped(nsid)
+        return {ns} if ns is not None else set()
+
+    def _drain_nft(self, sock: socket.socket) -> set[Netns]:
+        """Read everything that is there."""
+        concerned = False
+        while True:
+            try:
+                data = sock.recv(_READ, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return {HOST} if concerned else set()
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                concerned = True
+                continue
+            for kind, _, _, _, body in messages(data):
+                generation = self._tables.finished(kind, body)
+                concerned = concerned or (generation is not None and not self._firewall.is_own(generation))
+
+
+def _assign(sock: NetlinkSocket, fd: int) -> int | None:
+    """Give a namespace a number, if it has none, and return it."""
+    where = u32(_NETNSA_FD, fd)
+    made, asked = sock.transact([
+        Message(RTM_NEWNSID, 0, _NSID_HEADER + where + u32(_NETNSA_NSID, _ANY_NSID)),
+        Message(RTM_GETNSID, 0, _NSID_HEADER + where),
+    ])  # fmt: skip
+    if made.errno not in (0, errno.EEXIST) or not asked.answers:
+        return None
+    nsid = as_int(attributes(asked.answers[0], len(_NSID_HEADER)).get(_NETNSA_NSID), _ANY_NSID)
+    return None if nsid == _ANY_NSID else nsid
+
+
+def _subscribed(protocol: int, groups: tuple[int, ...]) -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    sock.bind((0, 0))
+    for group in groups:
+        sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+    return sock
+
+
+def _netfilter() -> socket.socket | None:
+    """Return a socket that hears nftables, or None on a kernel without it."""
+    try:
+        return _subscribed(NETLINK_NETFILTER, (_NFTABLES_GROUP,))
+    except OSError:
+        return None
+
+
+def _nsid(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """Return the number of the namespace that a notification came from; None is our own."""
+    for level, kind, data in ancillary:
+        if level == _SOL_NETLINK and kind == _LISTEN_ALL_NSID:
+            return int(_INT.unpack(data)[0])
+    return None
