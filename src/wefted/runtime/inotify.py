@@ -1,55 +1,102 @@
-"""inotify(7) for asyncio: wake when something is made in, or removed from, a directory."""
+"""Changes of directories, as asyncio reads them from inotify(7)."""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
-from types import TracebackType
+import struct
+from ctypes.util import find_library
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_CREATE, _DELETE, _MOVED, _SELF_GONE, _ATTRIB = 0x100, 0x200, 0xC0, 0xC00, 0x4
+from wefted.errors import KernelError
+
+CREATE = 0x100
+DELETE = 0x200
+MOVED_FROM = 0x40
+MOVED_TO = 0x80
+DELETE_SELF = 0x400
+MOVE_SELF = 0x800
+ONLY_DIRECTORY = 0x01000000
+
+_ENTRIES = CREATE | DELETE | MOVED_FROM | MOVED_TO | DELETE_SELF | MOVE_SELF | ONLY_DIRECTORY
+_OVERFLOW = 0x4000
+_UNMOUNT = 0x2000
+_IGNORED = 0x8000
+_LOST = DELETE_SELF | MOVE_SELF | _OVERFLOW | _UNMOUNT | _IGNORED
+_EVENT = struct.Struct("iIII")
+_libc = ctypes.CDLL(find_library("c"), use_errno=True)
 
 
 class Inotify:
-    """A context manager that owns one inotify descriptor."""
+    """One directory at a time, inside a running event loop. `close` (or the end of its life) frees the descriptor."""
 
-    def __enter__(self) -> Inotify:
-        self._fd = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1")
-        self._paths: set[str] = set()
-        return self
+    def __init__(self) -> None:
+        self._watch = self._descriptor = -1
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._descriptor < 0:
+            raise _refused("inotify_init1")
+        self._woken = asyncio.Event()
+        self._loop.add_reader(self._descriptor, self._woken.set)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        os.close(self._fd)
+    def follow(self, directory: str) -> bool:
+        """Watch this directory instead of the one before; return False, and change nothing, when it does not exist."""
+        watch = _libc.inotify_add_watch(self._descriptor, os.fsencode(directory), _ENTRIES)
+        if watch < 0:
+            if ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
+                return False
+            raise _refused(f"inotify_add_watch {directory}")
+        if self._watch not in (-1, watch):
+            _libc.inotify_rm_watch(self._descriptor, self._watch)
+        self._watch = watch
+        return True
 
-    def add(self, path: str) -> None:
-        """Watch a directory. Raises `OSError`."""
-        mask = _CREATE | _DELETE | _MOVED | _SELF_GONE | _ATTRIB
-        if _LIBC.inotify_add_watch(self._fd, os.fsencode(path), mask) < 0:
-            raise OSError(ctypes.get_errno(), f"inotify_add_watch {path}")
-        self._paths.add(path)
-
-    def watches(self, path: str) -> bool:
-        return path in self._paths
-
-    async def wait(self) -> None:
-        """Return when something happened; what it was is for the caller to look at."""
-        loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-
-        def wake() -> None:
-            if not ready.done():
-                ready.set_result(None)
-
-        loop.add_reader(self._fd, wake)
+    async def wait(self, timeout: float | None) -> set[str] | None:
+        """Return the names of the entries that changed, none after `timeout` seconds; None when the watch itself was lost."""
         try:
-            await ready
-        finally:
-            loop.remove_reader(self._fd)
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
+        except TimeoutError:
+            return set()
+        self._woken.clear()
+        return self._read()
+
+    def close(self) -> None:
+        """Free the descriptor; closing twice does nothing."""
+        if self._descriptor >= 0:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _read(self) -> set[str] | None:
+        names: set[str] = set()
+        lost = False
+        while data := self._chunk():
+            position = 0
+            while position < len(data):
+                watch, mask, _, length = _EVENT.unpack_from(data, position)
+                position += _EVENT.size + length
+                if watch in (self._watch, -1):
+                    lost = lost or bool(mask & _LOST)
+                    names.add(os.fsdecode(data[position - length : position].rstrip(b"\0")))
+        return None if lost else names - {""}
+
+    def _chunk(self) -> bytes:
         try:
-            while os.read(self._fd, 65536):
-                pass
+            return os.read(self._descriptor, 65536)
         except BlockingIOError:
-            return
+            return b""
+
+
+def _refused(what: str) -> KernelError:
+    number = ctypes.get_errno()
+    return KernelError(
+        f"cannot watch for containers: {what}: {os.strerror(number)}",
+        "if a limit was reached: sysctl fs.inotify.max_user_instances=1024",
+        number,
+    )

@@ -1,4 +1,4 @@
-"""A process's namespace, whoever started it: `pid:4242`. It is gone when the process is (`pidfd_open(2)` tells when)."""
+"""Processes: a container is the namespace in which a process runs, for as long as it runs."""
 
 from __future__ import annotations
 
@@ -6,53 +6,79 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
-from wefted.errors import UsageError
-from wefted.model.objects import Netns
+from wefted.model import spec
 from wefted.model.sandbox import Sandbox, SandboxEvent
 
-from .nsfs import identity, refuse_host
+from .namespace import sandbox
 
 
 class PidRuntime:
-    """Implements `Runtime`; it watches the processes that `find` was asked for."""
+    """Implements `Runtime` for kind pid. Nobody could want to hear of every process: it watches those that were looked for."""
 
     kind = "pid"
 
     def __init__(self) -> None:
-        self._ended: asyncio.Queue[str] = asyncio.Queue()
-        self._watched: set[str] = set()
+        self._asked: set[int] = set()
+        self._watches: set[_Watch] = set()
 
     async def find(self, name: str) -> Sandbox | None:
-        if not (name.isascii() and name.isdigit()):
-            raise UsageError(f"pid:{name} is not a process number", "as in pid:4242")
-        path = f"/proc/{int(name)}/ns/net"
-        found = identity(path)
-        if not found:
-            return None
-        container = f"pid:{int(name)}"
-        refuse_host(container, found)
-        self._follow(container, int(name))
-        return Sandbox(container=container, ns=Netns(path), identity=found)
+        """Return the sandbox of a running process. Raises `UsageError` for what is no PID, and for the host's own namespace."""
+        spec.container(f"{self.kind}:{name}")
+        found = sandbox(f"{self.kind}:{name}", f"/proc/{name}/ns/net")
+        if found is None:
+            self._asked.discard(int(name))
+        else:
+            self._asked.add(int(name))
+            for watch in self._watches:
+                watch.follow(int(name))
+        return found
 
-    async def watch(self) -> AsyncIterator[SandboxEvent]:
-        while True:
-            yield SandboxEvent(container=await self._ended.get(), sandbox=None)
+    def watch(self) -> AsyncIterator[SandboxEvent]:
+        """Yield the end of each process that was looked for, before this call or after."""
+        return self._events()
 
-    def _follow(self, container: str, pid: int) -> None:
-        if container in self._watched:
+    async def _events(self) -> AsyncIterator[SandboxEvent]:
+        watch = _Watch()
+        self._watches.add(watch)
+        try:
+            for pid in self._asked:
+                watch.follow(pid)
+            while True:
+                pid = await watch.ended.get()
+                self._asked.discard(pid)
+                yield SandboxEvent(container=f"{self.kind}:{pid}", sandbox=None)
+        finally:
+            self._watches.discard(watch)
+            watch.close()
+
+
+class _Watch:
+    """The processes that one watcher waits for, each by a descriptor that becomes readable at its end (man 2 pidfd_open)."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Queue[int] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._descriptors: dict[int, int] = {}
+
+    def follow(self, pid: int) -> None:
+        if pid in self._descriptors:
             return
         try:
-            descriptor = os.pidfd_open(pid)
-        except OSError:
-            self._ended.put_nowait(container)
+            descriptor = self._descriptors[pid] = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.ended.put_nowait(pid)
             return
-        self._watched.add(container)
-        loop = asyncio.get_running_loop()
+        self._loop.add_reader(descriptor, self._end, pid)
 
-        def over() -> None:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-            self._watched.discard(container)
-            self._ended.put_nowait(container)
+    def close(self) -> None:
+        for pid in list(self._descriptors):
+            self._forget(pid)
 
-        loop.add_reader(descriptor, over)
+    def _end(self, pid: int) -> None:
+        self._forget(pid)
+        self.ended.put_nowait(pid)
+
+    def _forget(self, pid: int) -> None:
+        descriptor = self._descriptors.pop(pid)
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)

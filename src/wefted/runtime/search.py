@@ -1,27 +1,67 @@
-"""Finding a container by what a person calls it: with its kind, or a bare name in all runtimes."""
+"""Finding a container by what a person typed."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
-from wefted.errors import NotFound, UsageError
+from wefted.errors import NotFound, UsageError, WeftedError
 from wefted.interfaces import Runtime
 from wefted.model import spec
 from wefted.model.sandbox import Sandbox
 
+UNNAMED = ("pid", "path")
+"""Kinds whose containers have no name, so that a bare one cannot mean them."""
+
 
 async def find(runtimes: Mapping[str, Runtime], text: str) -> Sandbox:
-    """Return the one running container of this name. Raises `NotFound`, or `UsageError` where there are several."""
-    container = spec.container(text)
-    if container.kind and container.kind not in runtimes:
-        raise NotFound(f"there is no runtime {container.kind!r} here", f"there are: {', '.join(runtimes)}")
-    asked = [runtimes[container.kind]] if container.kind else [r for k, r in runtimes.items() if k not in ("pid", "path")]
-    found = [sandbox for runtime in asked if (sandbox := await runtime.find(container.name)) is not None]
-    if not found:
-        raise NotFound(
-            f"there is no running container {text!r}", "give its name as in netns:c1, pid:4242 or path:/run/netns/c1"
-        )
+    """Return the container's sandbox; a bare name is looked for in all runtimes.
+
+    Raises `NotFound`, and `UsageError` for a name that several runtimes know or that is no name at all.
+    """
+    wanted = spec.container(text)
+    if wanted.kind:
+        return await _in(runtimes, wanted)
+    return await _anywhere(runtimes, wanted.name)
+
+
+async def _in(runtimes: Mapping[str, Runtime], wanted: spec.ContainerSpec) -> Sandbox:
+    runtime = runtimes.get(wanted.kind)
+    if runtime is None:
+        raise NotFound(f"container {str(wanted)!r}: this host has no {wanted.kind} runtime", f"it has: {', '.join(runtimes)}")
+    found = await runtime.find(wanted.name)
+    if found is None:
+        raise NotFound(f"there is no running container {str(wanted)!r}", _hint(wanted))
+    return found
+
+
+async def _anywhere(runtimes: Mapping[str, Runtime], name: str) -> Sandbox:
+    named = [runtime for kind, runtime in runtimes.items() if kind not in UNNAMED]
+    results = await asyncio.gather(*(_tried(runtime, name) for runtime in named))
+    found = [result for result in results if isinstance(result, Sandbox)]
     if len(found) > 1:
-        names = ", ".join(sandbox.container for sandbox in found)
-        raise UsageError(f"{text!r} may be any of {names}", "give the name with its kind")
-    return found[0]
+        raise UsageError(
+            f"container {name!r} may be any of {', '.join(sandbox.container for sandbox in found)}",
+            f"give the name with its kind, as in {found[0].container}",
+        )
+    if found:
+        return found[0]
+    for result in results:
+        if isinstance(result, WeftedError):
+            raise result
+    kinds = ", ".join(runtime.kind for runtime in named)
+    raise NotFound(f"there is no running container {name!r} (looked in: {kinds})", "make one: ip netns add " + name)
+
+
+async def _tried(runtime: Runtime, name: str) -> Sandbox | WeftedError | None:
+    """Return what the runtime says: one that does not answer must not hide what another one has."""
+    try:
+        return await runtime.find(name)
+    except WeftedError as error:
+        return error
+
+
+def _hint(wanted: spec.ContainerSpec) -> str:
+    if wanted.kind == "netns":
+        return f"make it: ip netns add {wanted.name}"
+    return "see whether it runs" if wanted.kind != "path" else "there must be a network namespace at that path"
