@@ -36,7 +36,7 @@ def start(config: Config, flags: Sequence[str], timeout: float) -> Any:
         _systemctl("start")
         return _wait_answer(config, None, deadline)
     log = Path(config.state_dir, "agent.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     offset = log.stat().st_size if log.exists() else 0
     child = _spawn(config, flags, log)
     try:

@@ -19,7 +19,8 @@ from .output import changes, show
 if TYPE_CHECKING:
     from wefted.config import Config
 
-FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock")
+FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "features.json")
+FOLDERS = ("sysctl",)
 
 
 @click.command(
@@ -46,9 +47,10 @@ def uninstall(config: Config, plan: bool, yes: bool, as_json: bool) -> None:
     if result.get("failures"):
         raise WeftedError("not everything could be removed, so the state is kept", "see what is left: wefted uninstall --plan")
     paths = _paths(config)
-    for path in paths:
-        _remove(path)
-    show({**result, "paths": [str(path) for path in paths]}, as_json, _did)
+    gone = [path for path in paths if _remove(path)]
+    show({**result, "paths": [str(path) for path in gone]}, as_json, _did)
+    for path in set(paths) - set(gone):
+        click.echo(f"wefted: {path} is kept: it holds files that are not ours", err=True)
 
 
 def _stop_agent(config: Config) -> None:
@@ -63,15 +65,20 @@ def _paths(config: Config) -> Sequence[Path]:
     return [path for path in (Path(config.state_dir), Path(config.runtime_dir)) if path.exists()]
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path) -> bool:
+    """Remove what is ours in a directory, and tell whether the directory is gone too."""
     if path.name == "wefted":
         shutil.rmtree(path)
-        return
+        return True
     # a directory that somebody chose may hold more than what is ours
     for name in FILES:
         (path / name).unlink(missing_ok=True)
-    if not any(path.iterdir()):
-        path.rmdir()
+    for name in FOLDERS:
+        shutil.rmtree(path / name, ignore_errors=True)
+    if any(path.iterdir()):
+        return False
+    path.rmdir()
+    return True
 
 
 def _would(result: Mapping[str, Any]) -> Iterator[str]:

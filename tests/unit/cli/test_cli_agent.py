@@ -183,7 +183,9 @@ class TestUninstall:
         state.mkdir()
         (state / "state.db").touch()
         (state / "thesis.tex").touch()
-        assert run("uninstall").exit_code == 0
+        result = run("uninstall", "--json")
+        assert json.loads(result.stdout)["paths"] == [f"{places}/runtime_dir"]
+        assert result.stderr == f"wefted: {state} is kept: it holds files that are not ours\n"
         assert [path.name for path in state.iterdir()] == ["thesis.tex"]
 
     def test_a_failure_keeps_the_state(self, engine, run, places, monkeypatch):
