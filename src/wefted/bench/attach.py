@@ -58,8 +58,9 @@ def attach(count: int, endpoints: int, say: Say) -> Report:
         raise UsageError("--count must be at least 1, --endpoints 3 to 1000", "a bridge takes 1,023 ports")
     say("two virtual hosts, one agent")
     with Lab.up(f"bench-{os.getpid()}", 2, bare=True) as lab:
-        lab.host("h1").run([*WEFTED, "up"])
-        with Worker(lab.host("h1")) as served, Worker(lab.host("h2")) as plain:
+        host = lab.host("h1")
+        host.run([*WEFTED, "up", "--advertise", str(host.address)])
+        with Worker(host) as served, Worker(lab.host("h2")) as plain:
             turns, skipped = _open(served, plain)
             _take_turns(turns, count, say)
             say("looking at what was made")
@@ -67,7 +68,7 @@ def attach(count: int, endpoints: int, say: Say) -> Report:
             say(f"starting commands, {STARTS} times each")
             starts = list(_starts(served))
             say(f"{endpoints} endpoints in one network, then {min(DETACHED, endpoints)} detached at once")
-            many = _many(served, endpoints)
+            many = list(_many(served, endpoints))
     rows += [*many, *starts]
     return Report(machine=machine(), rows=rows, checks=list(_checks({row.name: row for row in rows})), skipped=skipped)
 
