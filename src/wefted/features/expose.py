@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from wefted.model.network import Endpoint, Segment
 from wefted.model.objects import KernelObject
 
-from .table import TABLE, subnet
+from .elements import subnet
+from .table import TABLE
 
 
 class Expose:

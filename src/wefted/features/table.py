@@ -18,9 +18,8 @@ A line with `{ip}` or `{v}` stands for two, one for each IP version. What is eas
 
 from __future__ import annotations
 
-from wefted.model.firewall import NftElement, NftTable
+from wefted.model.firewall import NftTable
 from wefted.model.link import LINK_GROUP
-from wefted.model.objects import IPNetwork
 
 _FAMILIES = (
     {"ip": "ip", "v": "4", "addr": "ipv4_addr", "many": "{ 224.0.0.0/4, 255.255.255.255 }"},
@@ -94,13 +93,3 @@ def _both(text: str) -> str:
 
 
 TABLE = NftTable(body=_both(_TEXT))
-
-
-def subnet(name: str, *prefixes: IPNetwork) -> NftElement:
-    """Return an element of a set of subnets, or of pairs of them; `name` is without the IP version."""
-    return NftElement(container=f"{name}{prefixes[0].version}", match=tuple(_listed(p) for p in prefixes))
-
-
-def _listed(prefix: IPNetwork) -> str:
-    """Write a prefix as nft lists it: a single address without its length."""
-    return str(prefix.network_address) if prefix.prefixlen == prefix.max_prefixlen else str(prefix)

@@ -1,0 +1,185 @@
+"""What networks and published ports become in the one nft table."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from wefted.features import FEATURES
+from wefted.features.table import TABLE
+from wefted.kernel import marks
+from wefted.model.firewall import NftElement
+from wefted.model.network import Endpoint, Network, PortMapping, Segment, Subnet
+from wefted.model.node import Node
+from wefted.model.objects import HOST, KernelObject, Netns
+
+PREFIXES = {4: "10.64.0.0/16", 6: "fd64::/64"}
+ADDRESSES = {4: "10.64.0.2/16", 6: "fd64::2/64"}
+FAMILIES = [(4,), (6,), (4, 6)]
+families = pytest.mark.parametrize("versions", FAMILIES, ids=["v4", "v6", "dual"])
+
+
+def network(versions: tuple[int, ...] = (4,), **changes: object) -> Network:
+    return replace(Network(name="web", subnets=tuple(Subnet(prefix=ip_network(PREFIXES[v])) for v in versions)), **changes)
+
+
+def endpoint(versions: tuple[int, ...], *ports: PortMapping, number: int = 1) -> Endpoint:
+    addresses = tuple(ip_interface(ADDRESSES[v]) + (number - 1) for v in versions)
+    interfaces = tuple(ip_interface(f"{a.ip}/{ADDRESSES[v].split('/')[1]}") for a, v in zip(addresses, versions, strict=True))
+    return Endpoint(network="web", container=f"netns:c{number}", ns=Netns(f"c{number}"), addresses=interfaces, ports=ports)
+
+
+def plan(network: Network, *endpoints: Endpoint, host_gateway: bool = True) -> list[KernelObject]:
+    segment = Segment(network=network, node=Node(id="n1", name="h1"), host_gateway=host_gateway)
+    return [item for feature in FEATURES for item in feature.plan(segment, endpoints)]
+
+
+def elements(objects: list[KernelObject]) -> set[str]:
+    return {str(o).removeprefix("nft element ") for o in objects if isinstance(o, NftElement)}
+
+
+@families
+@pytest.mark.parametrize(
+    ("changes", "sets"),
+    [
+        ({}, {"networks", "masquerade"}),
+        ({"masquerade": False}, {"networks"}),
+        ({"isolated": False}, {"networks", "masquerade", "open"}),
+        ({"exposed": True}, {"networks", "masquerade", "exposed"}),
+        ({"internal": True}, {"networks", "internal"}),
+        ({"internal": True, "exposed": True, "isolated": False}, {"networks", "internal"}),
+    ],
+)
+def test_a_network_is_in_its_sets(versions: tuple[int, ...], changes: dict, sets: set[str]) -> None:
+    made = elements(plan(network(versions, **changes)))
+    alone = {f"{name}{v} {{ {PREFIXES[v]} }}" for name in sets for v in versions}
+    together = {f"together{v} {{ {PREFIXES[v]} . {PREFIXES[v]} }}" for v in versions}
+    assert made == alone | together
+
+
+def test_subnets_of_one_network_belong_together() -> None:
+    subnets = tuple(Subnet(prefix=ip_network(p)) for p in ("10.1.0.0/16", "10.2.0.0/16", "fd01::/64"))
+    made = {line for line in elements(plan(network(subnets=subnets))) if line.startswith("together")}
+    assert made == {
+        "together4 { 10.1.0.0/16 . 10.1.0.0/16 }",
+        "together4 { 10.1.0.0/16 . 10.2.0.0/16 }",
+        "together4 { 10.2.0.0/16 . 10.1.0.0/16 }",
+        "together4 { 10.2.0.0/16 . 10.2.0.0/16 }",
+        "together6 { fd01::/64 . fd01::/64 }",
+    }
+
+
+def test_a_single_address_is_written_as_nft_lists_it() -> None:
+    made = elements(plan(network(subnets=(Subnet(prefix=ip_network("10.1.0.1/32")), Subnet(prefix=ip_network("fd01::1/128"))))))
+    assert {"networks4 { 10.1.0.1 }", "networks6 { fd01::1 }"} <= made
+
+
+PORT = PortMapping(host_port=8080, port=80)
+
+
+@pytest.mark.parametrize(
+    ("port", "versions", "expected"),
+    [
+        (PORT, (4,), {"published_any4 { tcp . 8080 : 10.64.0.2 . 80 }"}),
+        (PORT, (6,), {"published_any6 { tcp . 8080 : fd64::2 . 80 }"}),
+        (PORT, (4, 6), {"published_any4 { tcp . 8080 : 10.64.0.2 . 80 }", "published_any6 { tcp . 8080 : fd64::2 . 80 }"}),
+        (replace(PORT, protocol="udp"), (4,), {"published_any4 { udp . 8080 : 10.64.0.2 . 80 }"}),
+        (replace(PORT, protocol="sctp"), (4,), {"published_any4 { sctp . 8080 : 10.64.0.2 . 80 }"}),
+        (
+            replace(PORT, host_ip=ip_address("192.0.2.1")),
+            (4, 6),
+            {"published_one4 { 192.0.2.1 . tcp . 8080 : 10.64.0.2 . 80 }"},
+        ),
+        (
+            replace(PORT, host_ip=ip_address("2001:db8::1")),
+            (4, 6),
+            {"published_one6 { 2001:db8::1 . tcp . 8080 : fd64::2 . 80 }"},
+        ),
+        (replace(PORT, host_ip=ip_address("0.0.0.0")), (4, 6), {"published_any4 { tcp . 8080 : 10.64.0.2 . 80 }"}),
+        (replace(PORT, host_ip=ip_address("::")), (4, 6), {"published_any6 { tcp . 8080 : fd64::2 . 80 }"}),
+        (replace(PORT, host_ip=ip_address("2001:db8::1")), (4,), set()),
+    ],
+)
+def test_a_published_port_is_one_element_for_each_version(port: PortMapping, versions: tuple, expected: set[str]) -> None:
+    chosen = network((4, 6))
+    made = plan(chosen, endpoint(versions, port))
+    assert elements(made) - elements(plan(chosen)) == expected
+
+
+def test_a_container_with_two_addresses_of_a_version_is_reached_by_the_first() -> None:
+    two = replace(endpoint((4,), PORT), addresses=(ip_interface("10.64.0.9/16"), ip_interface("10.64.0.2/16")))
+    published = [o for o in plan(network(), two) if isinstance(o, NftElement) and o.container.startswith("published")]
+    assert [o.value for o in published] == [("10.64.0.9", "80")]
+
+
+@families
+def test_a_thousand_ports_are_a_thousand_elements(versions: tuple[int, ...]) -> None:
+    ports = tuple(PortMapping(host_port=10_000 + n, port=n + 1) for n in range(1_000))
+    made = plan(network(versions), endpoint(versions, *ports))
+    keys = {o.key for o in made if isinstance(o, NftElement) and o.container.startswith("published")}
+    assert len(keys) == 1_000 * len(versions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "endpoint_changes", "host_gateway"),
+    [({"internal": True}, {}, True), ({}, {"ns": HOST}, True), ({}, {}, False)],
+    ids=["internal", "container gone", "LAN"],
+)
+def test_nothing_is_published_where_nothing_can_be(changes: dict, endpoint_changes: dict, host_gateway: bool) -> None:
+    made = elements(plan(network(**changes), replace(endpoint((4,), PORT), **endpoint_changes), host_gateway=host_gateway))
+    assert not [line for line in made if line.startswith("published")]
+
+
+def test_a_lan_network_has_no_part_in_the_firewall() -> None:
+    assert plan(network(exposed=True, isolated=False), endpoint((4,), PORT), host_gateway=False) == []
+    assert plan(network(subnets=()), endpoint((), PORT)) == [TABLE]
+
+
+# -- what holds for every feature ------------------------------------------------------------------------------------
+
+
+@families
+def test_every_element_has_its_set_in_the_table(versions: tuple[int, ...]) -> None:
+    one = replace(PORT, host_ip=ip_address("192.0.2.1"))
+    made = plan(network(versions, exposed=True, isolated=False), endpoint(versions, PORT, one))
+    made += plan(network(versions, internal=True))
+    containers = {o.container for o in made if isinstance(o, NftElement)}
+    assert containers
+    assert all(f"set {name} {{" in TABLE.body or f"map {name} {{" in TABLE.body for name in containers)
+    assert {o for o in made if not isinstance(o, NftElement)} == {TABLE}
+
+
+@families
+def test_one_key_stands_for_one_object_in_any_order(versions: tuple[int, ...]) -> None:
+    endpoints = [endpoint(versions, PortMapping(host_port=8000 + n, port=80), number=n) for n in range(1, 9)]
+    expected = {o.key: o for o in plan(network(versions), *endpoints)}
+    for seed in range(5):
+        random.Random(seed).shuffle(endpoints)
+        made = plan(network(versions), *endpoints)
+        assert all(expected[o.key] == o for o in made)
+        assert {o.key for o in made} == set(expected)
+
+
+@families
+def test_a_container_adds_its_ports_and_changes_no_other(versions: tuple[int, ...]) -> None:
+    first, second = endpoint(versions, PORT), endpoint(versions, PortMapping(host_port=81, port=81), number=2)
+    before = {o.key: o for o in plan(network(versions), first)}
+    after = {o.key: o for o in plan(network(versions), first, second)}
+    assert before.items() <= after.items()
+    own = [o for key, o in after.items() if key not in before]
+    assert {o.value[0] for o in own if isinstance(o, NftElement)} == {str(a.ip) for a in second.addresses}
+    assert len(own) == len(versions)
+
+
+def test_the_table_names_no_network_and_no_container() -> None:
+    everything = plan(network((4, 6)), endpoint((4, 6), PORT))
+    assert [o for o in everything if o == TABLE]
+    assert "web" not in TABLE.body
+    assert "10.64" not in TABLE.body
+
+
+def test_the_firewall_knows_our_links_by_the_mark_that_the_kernel_room_gives_them() -> None:
+    assert f"iifgroup {marks.LINK_GROUP} " in TABLE.body
