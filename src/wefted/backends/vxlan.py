@@ -52,8 +52,7 @@ class VxlanBackend:
 
     def plan(self, segment: Segment, peers: Sequence[Lease]) -> Iterator[KernelObject]:
         """Yield the device and what leads to the peers; nothing while the node has no underlay address."""
-        local = underlay.local(segment.node)
-        if local is None:
+        if (local := underlay.local(segment.node)) is None:
             return
         yield _device(segment, local)
         remotes = [(peer, remote) for peer in peers if (remote := underlay.remote(segment.node, peer)) is not None]
