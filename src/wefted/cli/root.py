@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -46,10 +45,7 @@ class _Commands(MutableMapping[str, click.Command]):
 
     def __getitem__(self, name: str) -> click.Command:
         if name not in self._added:
-            # a distribution may package the lab and what needs it apart
-            if find_spec(module := f"{__package__}.{COMMANDS[name]}") is None:
-                raise KeyError(name)
-            self._added[name] = getattr(import_module(module), name)
+            self._added[name] = getattr(import_module(f".{COMMANDS[name]}", __package__), name)
         return self._added[name]
 
     def __setitem__(self, name: str, command: click.Command) -> None:

@@ -62,7 +62,8 @@ def _stop_agent(config: Config) -> None:
 
 
 def _paths(config: Config) -> Sequence[Path]:
-    return [path for path in (Path(config.state_dir), Path(config.runtime_dir)) if path.exists()]
+    places = dict.fromkeys((Path(config.state_dir), Path(config.runtime_dir)))
+    return [path for path in places if path.exists()]
 
 
 def _remove(path: Path) -> bool:

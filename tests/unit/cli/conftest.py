@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import socket
@@ -63,6 +64,15 @@ class FakeAgent:
         body = json.dumps(value).encode()
         stream.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
         stream.flush()
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """A command owns its process, and so the garbage collector; here it must give it back."""
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 @pytest.fixture

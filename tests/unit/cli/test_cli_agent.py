@@ -178,6 +178,12 @@ class TestUninstall:
         assert not state.exists()
         assert not (places / "runtime_dir").exists()
 
+    def test_one_directory_may_be_both(self, engine, run, places):
+        both = str(places / "wefted")
+        (places / "wefted").mkdir()
+        result = run("uninstall", "--json", WEFTED_STATE_DIR=both, WEFTED_RUNTIME_DIR=both)
+        assert json.loads(result.stdout)["paths"] == [both]
+
     def test_files_of_others_stay(self, engine, run, places):
         state = places / "state_dir"
         state.mkdir()
