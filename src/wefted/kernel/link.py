@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from wefted.model.link import Bridge, Link, LinkState, MovedLink, Veth
+from wefted.model.link import LINK_GROUP, Bridge, Link, LinkState, MovedLink, Veth
 from wefted.model.objects import HOST, KernelObject, Netns
 
 from .ifinfo import (
@@ -31,7 +31,7 @@ from .ifinfo import (
     up_header,
 )  # fmt: skip
 from .linkkind import KINDS, Kind
-from .marks import ALIAS_MOVED, LINK_GROUP, is_our_group
+from .marks import ALIAS_MOVED, is_our_group
 from .netlink import CREATE, ECHO, EXCL, Message, Refused, attribute, mac_bytes, text, u32
 from .transaction import GONE, Place, Transaction
 

@@ -69,6 +69,7 @@ class LinuxKernel:
             **_HANDLERS, Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
         })  # fmt: skip
         self._sandbox_sends = 0
+        self._closed = False
 
     @property
     def sends(self) -> int:
@@ -103,6 +104,9 @@ class LinuxKernel:
 
     def close(self) -> None:
         """Release everything and end `watch`."""
+        if self._closed:
+            return
+        self._closed = True
         self._watch.stop()
         self._firewall.close()
         self._socket.close()

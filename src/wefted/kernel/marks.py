@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import os
 
-LINK_GROUP = 0x77656674
-"""The letters "weft"; `ip link show group 2003134068` lists what is ours."""
+from wefted.model.link import LINK_GROUP
+
 DOOMED_GROUP = LINK_GROUP + 1
 """Links on their way out. A crash in between leaves some: they are still ours, and the next reading finds them."""
 
@@ -37,6 +37,7 @@ MARKER_CHAIN = "v_"
 
 
 def is_our_group(group: int) -> bool:
+    """Tell whether a link of this group is ours; `ip link show group 2003134068` lists them."""
     return group in (LINK_GROUP, DOOMED_GROUP)
 
 

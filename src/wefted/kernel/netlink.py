@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -165,7 +164,7 @@ class _Ports:
     """
 
     def __init__(self) -> None:
-        self._base = 0x40000000 | secrets.randbits(18) << 12
+        self._base = 0x40000000 | int.from_bytes(os.urandom(3), "big") >> 6 << 12
         self._count = 0
 
     def __iter__(self) -> Iterator[int]:

@@ -21,7 +21,8 @@ from .netlink import NetlinkSocket, Refused
 
 CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
-_GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.ENOTDIR, errno.EINVAL, errno.ENOTTY})
+_GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.ENOTDIR, errno.ENXIO})
+"""What open(2) says of a path that leads to no namespace; ENXIO of a socket."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
