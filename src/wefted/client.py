@@ -1,4 +1,4 @@
-"""RemoteEngine: the agent over its unix socket, with nothing but the standard library, because the command line must start fast.
+"""RemoteEngine: the agent over its unix socket, with the standard library alone, because the command line must start fast.
 
 It blocks: a command does one thing and has nothing else to do while it waits. So its coroutines never suspend, and `complete`
 runs them without an event loop (importing asyncio costs as much as the rest of a command together).
@@ -39,7 +39,7 @@ class RemoteEngine:
 
     async def call(self, operation: str, parameters: Mapping[str, Any]) -> Any:
         body = json.dumps(parameters).encode()
-        head = f"POST /v1/{operation} HTTP/1.1\r\nHost: wefted\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/{operation} HTTP/1.1\r\nHost: wefted\r\nContent-Length: {len(body)}\r\n\r\n"
         try:
             connection = self._connected()
             connection.sendall(head.encode() + body)

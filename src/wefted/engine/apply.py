@@ -28,17 +28,14 @@ class Documents:
         self._endpoints = endpoints
 
     async def plan(self, request: Plan) -> Any:
-        asked = document.parse(request.document, request.source)
         async with self._host.lock:
-            await self._host.refresh()
-            return {"changes": self._steps(asked)}
+            return {"changes": self._steps(await self._read(request))}
 
     async def apply(self, request: Plan) -> Any:
-        asked = document.parse(request.document, request.source)
         made: list[Network] = []
         attached: list[Endpoint] = []
         async with self._host.lock:
-            await self._host.refresh()
+            asked = await self._read(request)
             steps = self._steps(asked)
             try:
                 for create in self._missing(asked):
@@ -53,6 +50,10 @@ class Documents:
         for name in self._to_expose(asked):
             await self._networks.set_exposed(name, asked.exposed[name])
         return {"changes": steps, "failures": []}
+
+    async def _read(self, request: Plan) -> Document:
+        await self._host.refresh()
+        return document.parse(request.document, request.source, self._host.view.networks)
 
     async def _undo(self, made: list[Network], attached: list[Endpoint]) -> None:
         await self._endpoints.detach(attached)

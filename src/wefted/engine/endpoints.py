@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from wefted.drivers import refuse_second
 from wefted.errors import InUse, KernelError, NotFound, UsageError
 from wefted.model import naming, spec
 from wefted.model.network import Endpoint, Network
@@ -93,6 +94,7 @@ class Endpoints:
         )
         self._unused_name(draft)
         free_ports(ports, draft.id, host.endpoints.values())
+        refuse_second(network, draft, host.endpoints.values())
         granted = await self._addressing.grant(network, draft, request.ip)
         endpoint = granted.endpoint
         try:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from wefted import __version__
+from wefted.backends import unreachable
 from wefted.errors import NotFound, Unreachable
 from wefted.model import codec
 from wefted.model.objects import Change
@@ -19,6 +20,7 @@ from .nearest import nearest
 from .networks import Networks
 from .operations import OPERATIONS, Nothing, Plan, Uninstall
 from .publisher import Publisher
+from .reconcile import Report
 from .removal import Removal
 
 Handler = Callable[[Any], Awaitable[Any]]
@@ -109,10 +111,22 @@ class LocalEngine:
             "networks": len(host.view.networks),
             "endpoints": len(host.endpoints),
             "failed": [{"endpoint": i, "error": error} for i, error in sorted(host.failures.items())],
+            "unreachable": self._unreachable(),
             "kernel": {"missing": missing},
-            "reconcile": {"changes": 0, "failures": []} | host.last_pass,
+            "reconcile": {"at": None, "changes": 0, "failures": []} | host.last_pass,
             "unreadable": host.view.unreadable,
         }
+
+    def _unreachable(self) -> list[dict[str, str]]:
+        """Return the blocks of other hosts to which their network's backend finds no way from here."""
+        host = self.host
+        found = []
+        for network in host.view.networks.values():
+            segment = host.segment(network)
+            peers = [lease for lease in host.view.leases_of(network.name) if lease.node != host.node.id]
+            for lease in unreachable(segment, peers) if segment.leases else ():
+                found.append({"network": network.name, "host": host.view.node_name(lease.node), "block": str(lease.block)})
+        return found
 
     async def _plan(self, request: Plan) -> Any:
         if request.document:
@@ -128,8 +142,7 @@ class LocalEngine:
         async with self.host.lock:
             await self._look()
             report = await self.host.converge()
-        failures = [change_json(o.change) | {"error": o.error} for o in report.failures]
-        return {"changes": [change_json(change) for change in report.changes], "failures": failures}
+        return report_json(report)
 
     async def _reconcile(self, _: Nothing) -> Any:
         async with self.host.lock:
@@ -138,13 +151,20 @@ class LocalEngine:
         return {"changes": len(report.changes), "failures": [f"{o.change}: {o.error}" for o in report.failures]}
 
     async def _uninstall(self, request: Uninstall) -> Any:
-        return {"changes": [change_json(change) for change in await self._removal.run(request.dry_run)]}
+        report = await self._removal.run(request.dry_run)
+        return report_json(report)
 
     async def _look(self) -> None:
         """Without an agent nobody has followed the containers and the cluster: look now."""
         if not self.host.live:
             await self.host.refresh()
             await self.endpoints.find_all()
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """Return what was done, and what the kernel refused."""
+    failures = [change_json(o.change) | {"error": o.error} for o in report.failures]
+    return {"changes": [change_json(change) for change in report.changes], "failures": failures}
 
 
 def change_json(change: Change) -> dict[str, str]:

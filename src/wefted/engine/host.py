@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -131,7 +132,11 @@ class Host:
         report = await self.worker(self.reconciler.converge, self.desired(), namespaces)
         for outcome in report.failures:
             log.warning("not done", extra={"change": str(outcome.change), "error": outcome.error})
-        self.last_pass = {"changes": len(report.changes), "failures": [f"{o.change}: {o.error}" for o in report.failures]}
+        self.last_pass = {
+            "at": round(time.time(), 3),
+            "changes": len(report.changes),
+            "failures": [f"{o.change}: {o.error}" for o in report.failures],
+        }
         return report
 
     # -- endpoints -------------------------------------------------------------------------------------------------

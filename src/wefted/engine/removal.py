@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from wefted.errors import Unreachable
-from wefted.model.objects import Change
 from wefted.model.records import Delete
 
 from . import keys
 from .host import Host
+from .reconcile import Report
 
 CHUNK = 100
 
@@ -18,18 +18,19 @@ class Removal:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    async def run(self, dry_run: bool) -> list[Change]:
-        """Remove everything and return the changes; with `dry_run` only return them."""
+    async def run(self, dry_run: bool) -> Report:
+        """Remove everything and return what was done; with `dry_run` what would be. Records stay while the kernel refuses."""
         host = self._host
         async with host.lock:
             await host.worker(host.reconciler.look, [endpoint.ns for endpoint in host.endpoints.values()])
             changes = await host.worker(host.reconciler.drift, {})
             if dry_run:
-                return changes
+                return Report(changes)
             report = await host.worker(host.reconciler.converge, {})
-            await host.drop(list(host.endpoints.values()))
-            await self._leave()
-        return report.changes
+            if not report.failures:
+                await host.drop(list(host.endpoints.values()))
+                await self._leave()
+        return report
 
     async def _leave(self) -> None:
         """Take our records out of the cluster; when it does not answer, `wefted host rm` on another host does it."""
