@@ -29,6 +29,7 @@ from .etcd_errors import (
     classify_body,
     explain,
     network_failure,
+    tls_reason,
 )
 from .etcd_wire import Json
 from .url import EtcdSpec
@@ -226,7 +227,7 @@ def _tls(spec: EtcdSpec) -> ssl.SSLContext:
             context.load_cert_chain(spec.cert, spec.key, password="")
     except ssl.SSLError as error:
         raise UsageError(
-            f"ca={spec.ca} cert={spec.cert} key={spec.key}: {_tls_reason(error)}", "they must be PEM files"
+            f"ca={spec.ca} cert={spec.cert} key={spec.key}: {tls_reason(error)}", "they must be PEM files"
         ) from error
     except OSError as error:
         names = " or ".join(path for path in (spec.ca, spec.cert, spec.key) if path)
@@ -234,10 +235,6 @@ def _tls(spec: EtcdSpec) -> ssl.SSLContext:
             f"cannot read {names}: {error.strerror}", "check the paths in the --store URL, and that you are root"
         ) from error
     return context
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    return (error.reason or "not a certificate or key").replace("_", " ").lower()
 
 
 def _socket(info: aiohttp.AddrInfoType) -> socket.socket:

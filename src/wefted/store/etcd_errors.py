@@ -15,11 +15,12 @@ from wefted.errors import UsageError, WeftedError
 NOT_FOUND, FAILED_PRECONDITION, OUT_OF_RANGE = 5, 9, 11
 """Status codes of gRPC (https://grpc.io/docs/guides/status-codes/) that the store acts upon."""
 
-_INVALID, _DENIED, _EXHAUSTED, _UNAUTHENTICATED = 3, 7, 8, 16
+_DENIED, _EXHAUSTED, _UNAUTHENTICATED = 7, 8, 16
 _TRANSIENT = frozenset({1, 2, 4, 10, 13, 14})
 
 _STALE_TOKEN = ("invalid auth token", "auth store is old", "old revision")
 _NO_LOGIN = ("user name is empty", "user name not found")
+_TOO_LARGE = ("larger than max", "is too large", "too many operations")
 
 
 class MemberFailed(Exception):
@@ -81,10 +82,14 @@ def explain(refused: Refused, url: str) -> WeftedError:
     if refused.code == _DENIED:
         hint = "grant the user read and write on our prefix: etcdctl role grant-permission ROLE readwrite --prefix=true PREFIX"
         return UsageError(f"etcd at {url}: {message}", hint)
+    if any(words in refused.message for words in _TOO_LARGE):
+        return UsageError(
+            f"a write is too large for etcd at {url}: {message}", "its limits are --max-request-bytes and --max-txn-ops"
+        )
     if refused.code == _EXHAUSTED:
         hint = "compact and defragment it, then etcdctl alarm disarm (https://etcd.io/docs/v3.4/op-guide/maintenance/)"
         return WeftedError(f"etcd at {url} is full: {message}", hint)
-    return (UsageError if refused.code == _INVALID else WeftedError)(f"etcd at {url} refuses: {message}")
+    return WeftedError(f"etcd at {url} refuses: {message}")
 
 
 def network_failure(error: Exception) -> MemberFailed:
@@ -93,13 +98,18 @@ def network_failure(error: Exception) -> MemberFailed:
     if isinstance(tls, ssl.SSLCertVerificationError):
         return MemberFailed(f"its certificate is not trusted: {tls.verify_message}", tls=True)
     if isinstance(tls, ssl.SSLError):
-        return MemberFailed(f"TLS failed: {(tls.reason or str(tls)).replace('_', ' ').lower()}", tls=True)
+        return MemberFailed(f"TLS failed: {tls_reason(tls)}", tls=True)
     if isinstance(error, asyncio.TimeoutError):
         return MemberFailed("no answer in time")
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return MemberFailed("it closed the connection")
     number = next((e.errno for e in _chain(error) if isinstance(e, OSError) and e.errno), None)
     return MemberFailed(os.strerror(number).lower() if number and number > 0 else str(error) or type(error).__name__)
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """Return OpenSSL's reason in words."""
+    return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -60,8 +60,9 @@ class EtcdWatch:
             except Refused as refused:
                 raise self._client.explain(refused) from refused
             except (MemberFailed, TokenRejected, Unreachable) as failed:
-                if not self._client.closed.is_set():
-                    _log.debug("watch of %r at %s: %s", self._prefix, endpoint, failed)
+                _log.debug("watch of %r at %s: %s", self._prefix, endpoint, failed)
+                if isinstance(failed, TokenRejected):
+                    self._client.forget_token()
                 self._client.leave(endpoint)
                 await self._client.pause(pause)
                 pause = min(2 * pause, _PAUSE[1])

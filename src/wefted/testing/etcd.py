@@ -153,6 +153,15 @@ class EtcdCluster:
         member.start(self.initial)
         self.wait_ready(member)
 
+    def revive(self) -> None:
+        """Wake and start whatever is not there, and wait until all of them serve."""
+        for member in self.members:
+            if member.process is None or member.process.poll() is not None:
+                member.start(self.initial)
+            else:
+                member.signal(signal.SIGCONT)
+        self.wait_ready()
+
     def wait_ready(self, *members: EtcdMember) -> None:
         """Wait until each of these members (all of them, if none is named) has a leader. Raises `Unreachable`."""
         for member in members or self.members:
@@ -179,7 +188,7 @@ class EtcdCluster:
             self.post("/auth/user/add", {"name": name, "password": password})
             self.post("/auth/role/add", {"name": name})
             self.post("/auth/user/grant", {"user": name, "role": name})
-        self.post("/auth/role/grant", {"name": user, "perm": {"permType": 2, **_span(prefix)}})
+        self.post("/auth/role/grant", {"name": user, "perm": {"permType": 2, **self.span(prefix)}})
         self.post("/auth/enable", {})
         self._login = ("root", password)
 
@@ -189,6 +198,13 @@ class EtcdCluster:
         headers = {"Authorization": self._token(url)} if self._login else {}
         answer: dict[str, Any] = self._ask(lambda: _request(url, self._tls, "POST", f"/v3{path}", body, headers))
         return answer
+
+    @staticmethod
+    def span(prefix: str) -> dict[str, str]:
+        """Return the fields of a request that mean every key under `prefix`."""
+        first = prefix.encode()
+        last = first[:-1] + bytes([first[-1] + 1])
+        return {"key": b64encode(first).decode(), "range_end": b64encode(last).decode()}
 
     def _token(self, url: str) -> str:
         assert self._login is not None
@@ -264,9 +280,3 @@ def _tls_flags(tls: Certificates | None) -> list[str]:
     if tls is None:
         return []
     return ["--cert-file", tls.server_cert, "--key-file", tls.server_key, "--trusted-ca-file", tls.ca, "--client-cert-auth"]
-
-
-def _span(prefix: str) -> dict[str, str]:
-    first = prefix.encode()
-    last = first[:-1] + bytes([first[-1] + 1])
-    return {"key": b64encode(first).decode(), "range_end": b64encode(last).decode()}
