@@ -75,7 +75,9 @@ def parse(text: str, source: str = "<text>", *, store: bool = True) -> Topology:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(f"{source}:{line}: not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise UsageError(f"{source}:1: not YAML: {error}") from None
+        raise UsageError(f"{source}:1: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UsageError(f"{source}:1: not a lab: nested too deeply") from None
     if root is None:
         raise UsageError(f"{source}:1: the file is empty", "the least is: hosts: 2")
     reader = _LabReader(source)

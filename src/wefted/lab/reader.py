@@ -110,10 +110,12 @@ class Reader:
             return None
 
     def number(self, node: Node | None, what: str, least: int, most: int, default: int) -> int:
-        value = self.value(node, int, "a whole number") if node is not None else default
-        if value is not None and not least <= value <= most:
-            self.fail(node, f"{what} is {least} to {most}, not {value}")
-        return default if value is None else value
+        """Return a number, or `default` where there is none or it is wrong."""
+        value = self.value(node, int, "a whole number") if node is not None else None
+        if value is None or least <= value <= most:
+            return default if value is None else value
+        self.fail(node, f"{what} is {least} to {most}, not {value}")
+        return default
 
     def flag(self, node: Node | None) -> bool:
         if node is not None and node.value not in ("true", "false"):
