@@ -31,6 +31,7 @@ from wefted.runtime import RUNTIMES
 from wefted.store.open import open_store
 from wefted.store.prefixed import PrefixedStore
 from wefted.store.sqlite import SqliteStore
+from wefted.store.url import parse_store_url
 
 LOCK_WAIT = 10.0
 """Seconds that a one-shot command waits for another one."""
@@ -50,7 +51,7 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
             facts=facts,
             local=local,
             cluster=await open_store(config.store) if config.store else PrefixedStore(local, keys.LOCAL_CLUSTER),
-            cluster_url=config.store or f"sqlite:{config.database}",
+            cluster_url=str(parse_store_url(config.store)) if config.store else f"sqlite:{config.database}",
             kernel=kernel,
             worker=worker,
             runtimes=runtimes(),
@@ -69,6 +70,20 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
 def runtimes() -> Mapping[str, Runtime]:
     """Return a runtime of every kind, by its kind."""
     return {kind: make() for kind, make in RUNTIMES.items()}
+
+
+def keep_settings(config: Config) -> None:
+    """Keep what `up` was told, for an agent that somebody else starts (systemd)."""
+
+    async def keep() -> None:
+        local = SqliteStore(str(config.database))
+        try:
+            await _settled(config, local)
+        finally:
+            await local.close()
+
+    with locked(config, LOCK_WAIT):
+        asyncio.run(keep())
 
 
 def run_once(config: Config, operation: str, parameters: Mapping[str, Any]) -> Any:

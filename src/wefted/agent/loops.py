@@ -21,7 +21,7 @@ from wefted.model.records import Snapshot
 log = logging.getLogger("wefted.agent")
 
 QUIET = 0.05
-"""Seconds without a further event before a pass starts: a burst of changes costs one pass."""
+"""Seconds without a further namespace in trouble before a pass starts: a burst of changes costs one pass."""
 LATEST = 0.5
 """Seconds after which a pass starts although events go on."""
 RETRY = 0.5
@@ -96,9 +96,14 @@ class Loops:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
+        def everything() -> None:
+            self._wake(HOST, *(endpoint.ns for endpoint in self._host.endpoints.values()))
+
         def follow() -> None:
             try:
-                for ns in self._host.kernel.watch():
+                events = self._host.kernel.watch()
+                loop.call_soon_threadsafe(everything)  # what happened before anybody listened
+                for ns in events:
                     loop.call_soon_threadsafe(self._wake, ns)
             except BaseException as error:
                 loop.call_soon_threadsafe(ended.set_exception, error)

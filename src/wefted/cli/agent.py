@@ -83,7 +83,7 @@ def _serve(config: Config, given: Mapping[str, str]) -> None:
 def _start(config: Config, given: Mapping[str, str], timeout: float) -> Any:
     from .process import start
 
-    return start(config, [word for key, value in given.items() for word in (f"--{key}", value)], timeout)
+    return start(config, given, timeout)
 
 
 def _refuse_other(given: Mapping[str, str], status: Mapping[str, Any]) -> None:
@@ -94,10 +94,20 @@ def _refuse_other(given: Mapping[str, str], status: Mapping[str, Any]) -> None:
         "name": {node["name"]},
         "advertise": {address.partition("/")[0] for address in node["underlay"]},
     }
-    for key, value in given.items():
+    for key, text in given.items():
+        value = _shown(key, text)
         if value not in running[key]:
             now = ", ".join(sorted(running[key])) or "none"
             raise UsageError(f"the agent runs already, and its {key} is {now}, not {value}", "stop it first: wefted down")
+
+
+def _shown(key: str, value: str) -> str:
+    """Return a setting as `status` shows it: a store without its password."""
+    if key != "store":
+        return value
+    from wefted.store.url import parse_store_url
+
+    return str(parse_store_url(value))
 
 
 def _place(status: Mapping[str, Any]) -> str:

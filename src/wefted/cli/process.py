@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,16 +30,20 @@ TAIL = 15
 """Lines of its log that are shown when it dies."""
 
 
-def start(config: Config, flags: Sequence[str], timeout: float) -> Any:
+def start(config: Config, settings: Mapping[str, str], timeout: float) -> Any:
     """Start the agent and return its status when it answers. Raises the child's own exit code with the end of its log."""
     deadline = time.monotonic() + timeout
     if _has_unit(config):
+        if settings:
+            from wefted.wiring import keep_settings
+
+            keep_settings(replace(config, **dict[str, Any](settings)))
         _systemctl("start")
         return _wait_answer(config, None, deadline)
     log = Path(config.state_dir, "agent.log")
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     offset = log.stat().st_size if log.exists() else 0
-    child = _spawn(config, flags, log)
+    child = _spawn(config, settings, log)
     try:
         status = _wait_answer(config, child, deadline)
     except BaseException:
@@ -90,11 +95,14 @@ def _systemctl(*words: str, check: bool = True) -> int:
     return done.returncode
 
 
-def _spawn(config: Config, flags: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(config: Config, settings: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     places = ["--state-dir", config.state_dir, "--runtime-dir", config.runtime_dir]
+    # Everybody can read the words of a command, and a URL may hold a password.
+    told = {f"WEFTED_{key.upper()}": value for key, value in settings.items()}
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*PROGRAM, *places, "up", "--foreground", *flags],
+            [*PROGRAM, *places, "up", "--foreground"],
+            env=os.environ | told,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

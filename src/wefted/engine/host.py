@@ -165,7 +165,9 @@ class Host:
         self.announce(e.id for e in todo)
 
     def announce(self, identifiers: Iterable[str]) -> None:
-        """Note that the cluster must hear of these endpoints; `wefted.engine.publisher` tells it."""
+        """Note that the cluster must hear of these endpoints; `wefted.engine.publisher` tells it. Alone, nobody needs to."""
+        if not self.shared:
+            return
         self.unpublished.update(identifiers)
         self.published.set()
 

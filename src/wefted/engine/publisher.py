@@ -29,6 +29,7 @@ class Publisher:
         """Publish whenever something changed; never gives up."""
         host = self._host
         self.everything()
+        host.published.set()
         while True:
             await host.published.wait()
             try:

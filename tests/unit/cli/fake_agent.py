@@ -7,10 +7,9 @@ import socket
 import sys
 
 flags = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
-words = sys.argv[sys.argv.index("--foreground") + 1 :]
-given = dict(zip(words[::2], words[1::2], strict=True))
-print("asked to run", *words, flush=True)
-store = given.get("--store", "sqlite:")
+given = {key: os.environ[f"WEFTED_{key.upper()}"] for key in ("name", "store") if f"WEFTED_{key.upper()}" in os.environ}
+print("asked to run", *(f"{key}={value}" for key, value in given.items()), flush=True)
+store = given.get("store", "sqlite:")
 if store.startswith("die:"):
     print("wefted: there is no such store", flush=True)
     sys.exit(int(store[4:]))
@@ -31,7 +30,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN if store == "stubborn:" else end)
 status = {
     "version": "0.1.0",
     "agent": {"running": True, "pid": os.getpid(), "uptime": 0.0, "session": os.getsid(0) == os.getpid()},
-    "node": {"name": given.get("--name", "h1"), "underlay": ["10.0.0.1/24"]},
+    "node": {"name": given.get("name", "h1"), "underlay": ["10.0.0.1/24"]},
     "store": {"kind": "local", "url": store, "reachable": True, "error": ""},
 }
 body = json.dumps(status).encode()

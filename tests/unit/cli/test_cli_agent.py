@@ -47,7 +47,7 @@ def test_up_starts_and_down_stops(program, run, sock):
 def test_up_hands_its_flags_on_and_logs(program, run, places):
     result = run("up", "--name", "n1", WEFTED_STORE="etcd://e")
     assert result.stdout == "the agent is up: n1 (10.0.0.1), store etcd://e\n"
-    assert (places / "state_dir" / "agent.log").read_text() == "asked to run --name n1 --store etcd://e\n"
+    assert (places / "state_dir" / "agent.log").read_text() == "asked to run name=n1 store=etcd://e\n"
 
 
 def test_up_twice_is_no_error(program, run):
@@ -56,7 +56,7 @@ def test_up_twice_is_no_error(program, run):
     assert run("up", "--name", "h1", "--advertise", "10.0.0.1").stdout.startswith("the agent is up already: h1")
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--store", "etcd://other"), ("--name", "n2"), ("--advertise", "10.0.0.9")])
+@pytest.mark.parametrize(("flag", "value"), [("--store", "http://other:2379/wefted/"), ("--name", "n2"), ("--advertise", "10.0.0.9")])
 def test_up_with_other_settings_is_refused(program, run, flag, value):
     up(run)
     result = run("up", flag, value)
