@@ -18,9 +18,11 @@ from .init import MACHINE
 OWN = (
     "etc/wefted", "etc/docker", "etc/containerd", "etc/cni", "etc/containers", "etc/openvswitch", "etc/wireguard",
     "var/lib/wefted", "var/lib/docker", "var/lib/containerd", "var/lib/cni", "var/lib/containers", "var/lib/openvswitch",
-    "var/lib/etcd", "var/lib/lxc", "var/lib/machines", "var/lib/wefted-lab", "var/log",
+    "var/lib/etcd", "var/lib/lxc", "var/lib/machines", "var/log",
 )  # fmt: skip
 """Directories that every virtual machine has empty and for itself."""
+HIDDEN = ("wefted-lab",)
+"""What no virtual machine sees of the real one: the disks of its labs, so that a lab can be made inside a lab."""
 
 
 def make(root: Path, hostname: str, hosts: Iterable[tuple[str, str]]) -> None:
@@ -36,10 +38,10 @@ def make(root: Path, hostname: str, hosts: Iterable[tuple[str, str]]) -> None:
 
 
 def _mirror(source: Path, target: Path) -> None:
+    own = {*os.listdir(target), *HIDDEN}
     for entry in os.scandir(source):
-        place = target / entry.name
-        if entry.name not in os.listdir(target):
-            _mirror_entry(entry, place)
+        if entry.name not in own:
+            _mirror_entry(entry, target / entry.name)
 
 
 def _mirror_entry(entry: os.DirEntry[str], place: Path) -> None:
