@@ -5,20 +5,26 @@ A busy host sends thousands: learned neighbours, carriers, statistics, routes of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct
 
-from .address import ADDRESS_HEADER_SIZE, IFA_PROTO, RTM_DELADDR, RTM_NEWADDR
+from wefted.model.objects import HOST, Netns
+
+from .address import IFA_PROTO, RTM_DELADDR, RTM_NEWADDR, SCOPE_HOST
+from .expectation import Expectations
 from .fdb import AF_BRIDGE
-from .ifinfo import BRPORT_MODE, IFLA_PROTINFO, RTM_DELLINK, RTM_NEWLINK, decode, family, header
+from .ifinfo import BRPORT_MODE, RTM_DELLINK, RTM_NEWLINK, RawLink, decode, family, port_info
 from .marks import PROTOCOL, is_our_table
 from .neighbor import HEADER, NDA_DST, NDA_PROTOCOL, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
 from .netlink import PORTS, REPLACE, as_int, as_text, attributes
 from .nft import HEADER_SIZE, NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_TABLE_NAME, SUBSYSTEM
-from .route import RTM_DELROUTE, RTM_NEWROUTE
+from .route import RTA_OIF, RTM_DELROUTE, RTM_NEWROUTE
 from .rule import RTM_DELRULE, RTM_NEWRULE
 
 _ROUTE = Struct("=BBBBBBBBI")
-_NEW = frozenset({RTM_NEWLINK, RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWNEIGH, RTM_NEWRULE})
+_ADDRESS = Struct("=BBBBI")
+_Place = tuple[Netns, int]
+"""A link by namespace and index."""
 _KERNEL_MADE = (1, 3)
 """IFA_PROTO of the addresses that the kernel gives to loopback and, link-local, to every link that comes up."""
 
@@ -26,47 +32,70 @@ _KERNEL_MADE = (1, 3)
 class Filter:
     """Tells what matters, and remembers of each link what was seen last, because most link messages change nothing of it."""
 
-    def __init__(self) -> None:
-        self._links: dict[tuple[int | None, int, int], object] = {}
+    def __init__(self, expected: Expectations) -> None:
+        self._expected = expected
+        self._links: dict[_Place, RawLink] = {}
+        self._ports: dict[_Place, int] = {}
 
-    def concerns(self, nsid: int | None, kind: int, flags: int, port: int, body: bytes) -> bool:
+    def seed(self, links: Iterable[RawLink]) -> None:
+        """Remember the host's links as they are."""
+        self._links.update({(HOST, link.index): link for link in links})
+
+    def concerns(self, ns: Netns, kind: int, flags: int, port: int, body: bytes) -> bool:
         """Tell whether an rtnetlink notification may concern us; what we made ourselves does not."""
-        if kind in (RTM_NEWLINK, RTM_DELLINK):
-            return self._link_concerns(nsid, kind, body) and not (kind == RTM_NEWLINK and port in PORTS)
-        if kind in _NEW and port in PORTS:
-            return False
-        if kind in (RTM_NEWROUTE, RTM_DELROUTE):
-            return _route_concerns(flags, body)
-        if kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
-            return _neighbor_concerns(body)
-        if kind in (RTM_NEWADDR, RTM_DELADDR):
-            return as_int(attributes(body, ADDRESS_HEADER_SIZE).get(IFA_PROTO)) not in _KERNEL_MADE
-        return kind in (RTM_NEWRULE, RTM_DELRULE)
-
-    def forget(self, nsid: int) -> None:
-        """Drop a namespace that is gone: its number will be given to another one."""
-        for key in [key for key in self._links if key[0] == nsid]:
-            del self._links[key]
-
-    def _link_concerns(self, nsid: int | None, kind: int, body: bytes) -> bool:
-        link = decode(body)
-        key = (nsid, family(body), link.index)
+        if kind == RTM_NEWLINK:
+            return self._new_link(ns, body) and port not in PORTS
         if kind == RTM_DELLINK:
-            self._links.pop(key, None)
-            return family(body) != AF_BRIDGE  # a port that left its bridge is seen in the link's own message
-        seen: object
-        if family(body) == AF_BRIDGE:
-            port = attributes(attributes(body, len(header())).get(IFLA_PROTINFO, b""))
-            seen = as_int(port.get(BRPORT_MODE))
-            # Every new port says so; only a change of what it said before is news.
-            return self._replace(key, seen) not in (None, seen)
-        seen = (link.name, link.up, link.mtu, link.mac, link.group, link.master, link.alias)
-        return self._replace(key, seen) != seen
+            return self._gone_link(ns, body)
+        if port in PORTS:
+            return False
+        if kind in (RTM_NEWADDR, RTM_DELADDR):
+            index, news = _address(kind, body)
+        elif kind in (RTM_NEWROUTE, RTM_DELROUTE):
+            index, news = _route(kind, flags, body)
+        elif kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
+            index, news = _neighbor(kind, body)
+        else:
+            return kind in (RTM_NEWRULE, RTM_DELRULE)
+        return news and not self._expected.is_going(ns, self._name(ns, index))
 
-    def _replace(self, key: tuple[int | None, int, int], seen: object) -> object:
-        before = self._links.get(key)
-        self._links[key] = seen
-        return before
+    def forget(self, ns: Netns) -> None:
+        """Drop a namespace that is gone."""
+        self._expected.forget(ns)
+        for known in (self._links, self._ports):
+            for place in [place for place in known if place[0] == ns]:
+                del known[place]
+
+    def _name(self, ns: Netns, index: int) -> str:
+        link = self._links.get((ns, index))
+        return link.name if link is not None else ""
+
+    def _new_link(self, ns: Netns, body: bytes) -> bool:
+        if family(body) == AF_BRIDGE:
+            return self._bridge_port(ns, body)
+        link = decode(body)
+        before = self._links.get((ns, link.index))
+        self._links[ns, link.index] = link
+        if before is not None and _looks(before) == _looks(link):
+            return False
+        return not self._expected.is_met(ns, link, before is None, lambda index: self._name(ns, index))
+
+    def _bridge_port(self, ns: Netns, body: bytes) -> bool:
+        """Every new port says what it is; only a change of what it said before is news."""
+        index, protinfo = port_info(body)
+        port = attributes(protinfo)
+        mode = as_int(port.get(BRPORT_MODE))
+        before = self._ports.get((ns, index))
+        self._ports[ns, index] = mode
+        return before not in (None, mode)
+
+    def _gone_link(self, ns: Netns, body: bytes) -> bool:
+        link = decode(body)
+        self._ports.pop((ns, link.index), None)
+        if family(body) == AF_BRIDGE:
+            return False  # a port that left its bridge is seen in the link's own message
+        self._links.pop((ns, link.index), None)
+        return not self._expected.gone(ns, link.name)
 
 
 class TableFilter:
@@ -86,15 +115,34 @@ class TableFilter:
         return int.from_bytes(found.get(NFTA_GEN_ID, b""), "big") if ours else None
 
 
-def _route_concerns(flags: int, body: bytes) -> bool:
-    """Ours, one that took the place of another (which the kernel does not report as deleted), or a default route."""
+def _looks(link: RawLink) -> tuple[object, ...]:
+    """Return what wefted compares: not the carrier, nor statistics."""
+    return link.name, link.up, link.mtu, link.mac, link.group, link.master, link.alias
+
+
+def _address(kind: int, body: bytes) -> tuple[int, bool]:
+    """Return the link's index, and whether it matters: not what the kernel makes itself, nor the coming of one of ours."""
+    _, _, _, scope, index = _ADDRESS.unpack_from(body)
+    protocol = as_int(attributes(body, _ADDRESS.size).get(IFA_PROTO))
+    return index, protocol not in _KERNEL_MADE and scope != SCOPE_HOST and not (kind == RTM_NEWADDR and protocol == PROTOCOL)
+
+
+def _route(kind: int, flags: int, body: bytes) -> tuple[int, bool]:
+    """One of ours that goes, one that takes the place of another (not reported as deleted), or a default route."""
     _, length, _, _, _, protocol, _, _, _ = _ROUTE.unpack_from(body)
-    return protocol == PROTOCOL or bool(flags & REPLACE) or length == 0
+    index = as_int(attributes(body, _ROUTE.size).get(RTA_OIF))
+    if protocol == PROTOCOL:
+        return index, kind == RTM_DELROUTE
+    return index, bool(flags & REPLACE) or length == 0
 
 
-def _neighbor_concerns(body: bytes) -> bool:
-    at, _, state, _, _ = HEADER.unpack_from(body)
+def _neighbor(kind: int, body: bytes) -> tuple[int, bool]:
+    """A permanent one that is not ours, or one of ours that goes."""
+    at, index, state, _, _ = HEADER.unpack_from(body)
     found = attributes(body, HEADER.size)
+    permanent = bool(state & NUD_PERMANENT)
     if at == AF_BRIDGE:
-        return NDA_DST in found and bool(state & NUD_PERMANENT)
-    return bool(state & NUD_PERMANENT) or as_int(found.get(NDA_PROTOCOL)) == PROTOCOL
+        return index, NDA_DST in found and permanent
+    if as_int(found.get(NDA_PROTOCOL)) == PROTOCOL:
+        return index, kind == RTM_DELNEIGH or not permanent
+    return index, permanent

@@ -94,6 +94,11 @@ def family(body: bytes) -> int:
     return body[0]
 
 
+def port_info(body: bytes) -> tuple[int, bytes]:
+    """Return the index of a bridge port and IFLA_PROTINFO, from a message of the bridge about it."""
+    return _INFO.unpack_from(body)[2], attributes(body, _INFO.size).get(IFLA_PROTINFO, b"")
+
+
 def decode(body: bytes) -> RawLink:
     """Read one link message."""
     _, _, index, flags, _ = _INFO.unpack_from(body)

@@ -91,12 +91,15 @@ class LinuxKernel:
 
     def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         """Make the changes, in order and in few sends; one outcome for each."""
+        self._watch.begin(changes)
         refusals = self._transact(changes)
         again = self._settle(changes, refusals)
         if again:
             for number, refused in self._transact([changes[number] for number in again], replace=True).items():
                 refusals[again[number]] = refused
-        return [_outcome(change, refusals.get(number)) for number, change in enumerate(changes)]
+        outcomes = [_outcome(change, refusals.get(number)) for number, change in enumerate(changes)]
+        self._watch.end(outcomes)
+        return outcomes
 
     def watch(self) -> Iterator[Netns]:
         """Yield namespaces in which something changed that may concern us, until `close`. For a thread of its own."""

@@ -36,6 +36,13 @@ _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _ERRNOS = {"No such file or directory": errno.ENOENT, "File exists": errno.EEXIST, "Operation not permitted": errno.EPERM}
 
 
+class NftRefused(Refused):
+    """nft's own message, which needs no word before it: it shows the line and points at the place."""
+
+    def explain(self, what: str) -> str:
+        return self.text
+
+
 class Firewall:
     """Handler and reader of nft tables and elements."""
 
@@ -131,7 +138,7 @@ class Firewall:
         if not error:
             return {}
         if len(changes) == 1:
-            return dict.fromkeys(changes, Refused(_number(error), error))
+            return dict.fromkeys(changes, NftRefused(_number(error), f"nft: {error}"))
         numbers = list(changes)
         half = len(numbers) // 2
         halves = ({n: changes[n] for n in part} for part in (numbers[:half], numbers[half:]))

@@ -11,12 +11,14 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from struct import Struct
 
-from wefted.model.objects import HOST, Netns
+from wefted.model.objects import HOST, Change, Netns, Outcome
 
 from .event import Filter, TableFilter
+from .expectation import Expectations
+from .ifinfo import RTM_GETLINK, decode, dump_request
 from .netlink import Message, NetlinkSocket, as_int, attributes, messages, u32
 from .netns import Namespaces, identity
 from .nft import NETLINK_NETFILTER, Firewall
@@ -43,6 +45,7 @@ class Watch:
     def __init__(self, spaces: Namespaces, firewall: Firewall) -> None:
         self._spaces = spaces
         self._firewall = firewall
+        self._expected = Expectations()
         self._lock = threading.Lock()
         self._asker: NetlinkSocket | None = None
         self._identities: dict[Netns, str] = {}
@@ -53,12 +56,12 @@ class Watch:
     def start(self) -> Iterator[Netns]:
         """Listen from this moment on; the iterator blocks, and ends after `stop`."""
         with self._lock:
-            listener = _Listener(self._spaces, self._firewall, self)
             if self._stopped:
-                listener.close()
                 return iter(())
+            listener = _Listener(self._spaces, self._firewall, self, self._expected)
             if self._asker is None:
                 self._asker = self._spaces.socket(self._spaces.home_fd)
+            listener.seed(self._asker)
             self._wakers.append(listener.waker)
         return listener.namespaces()
 
@@ -92,6 +95,16 @@ class Watch:
                 self._identities[ns] = this
                 self._netns[nsid] = ns
 
+    def begin(self, changes: Sequence[Change]) -> None:
+        """Note what we are about to change, so that it will be no news."""
+        if self._asker is not None:
+            self._expected.begin(changes)
+
+    def end(self, outcomes: Sequence[Outcome]) -> None:
+        """Note what became of it."""
+        if self._asker is not None:
+            self._expected.end(outcomes)
+
     def netns_of(self, nsid: int) -> Netns | None:
         """Return the sandbox with this number, if it is one that we have touched."""
         return self._netns.get(nsid)
@@ -113,16 +126,20 @@ class Watch:
 class _Listener:
     """The sockets of one iterator."""
 
-    def __init__(self, spaces: Namespaces, firewall: Firewall, watch: Watch) -> None:
+    def __init__(self, spaces: Namespaces, firewall: Firewall, watch: Watch, expected: Expectations) -> None:
         self._watch = watch
         self._firewall = firewall
-        self._filter = Filter()
+        self._filter = Filter(expected)
         self._tables = TableFilter()
         with spaces.inside(spaces.home_fd):
             self._route = _subscribed(socket.NETLINK_ROUTE, _ROUTE_GROUPS)
             self._nft = _netfilter()
         self._route.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
         self.waker = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def seed(self, sock: NetlinkSocket) -> None:
+        """Learn the host's links, so that only their changes are news."""
+        self._filter.seed(map(decode, sock.dump(RTM_GETLINK, dump_request())))
 
     def namespaces(self) -> Iterator[Netns]:
         """Yield each namespace once for each time that something woke us; sandboxes before the host."""
@@ -169,15 +186,18 @@ class _Listener:
             for kind, flags, _, port, body in messages(data):
                 if kind == RTM_DELNSID:
                     changed |= self._gone(body)
-                elif self._filter.concerns(nsid, kind, flags, port, body):
-                    ns = HOST if nsid is None else self._watch.netns_of(nsid)
-                    changed |= {ns} if ns is not None else set()
+                    continue
+                ns = HOST if nsid is None else self._watch.netns_of(nsid)
+                if ns is not None and self._filter.concerns(ns, kind, flags, port, body):
+                    changed.add(ns)
 
     def _gone(self, body: bytes) -> set[Netns]:
         nsid = as_int(attributes(body, len(_NSID_HEADER)).get(_NETNSA_NSID))
-        self._filter.forget(nsid)
         ns = self._watch.dropped(nsid)
-        return {ns} if ns is not None else set()
+        if ns is None:
+            return set()
+        self._filter.forget(ns)
+        return {ns}
 
     def _drain_nft(self, sock: socket.socket) -> set[Netns]:
         """Read everything that is there."""
