@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -37,6 +38,8 @@ async def _serve(config: Config) -> None:
         await loops.first_pass()
         async with serving(engine, config.socket):
             log.info("ready", extra={"pid": os.getpid(), "node": engine.host.node.name, "store": engine.host.cluster_url})
+            gc.collect()
+            gc.freeze()  # what the start made stays for good: no need to look at it again and again
             notify.ready()
             await loops.run_until(stop)
             notify.stopping()

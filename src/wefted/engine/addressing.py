@@ -135,7 +135,7 @@ class Addressing:
 def _placed(segment: Segment, address: IPAddress) -> tuple[IPInterface, IPAddress | None]:
     """Return an address with its prefix length, and the gateway that its container uses."""
     lease = next(lease for lease in segment.leases if lease.block.version == address.version and address in lease.block)
-    interface = ip_interface(f"{address}/{segment.prefixlen(lease)}")
+    interface = ip_interface((address, segment.prefixlen(lease)))
     if segment.single and segment.host_gateway:
         gateways = [g.ip for g in segment.gateways if g.network == interface.network]
         return interface, gateways[0] if gateways else None

@@ -108,10 +108,7 @@ class Documents:
         return [name for name, exposed in asked.exposed.items() if exposed != (name in networks and networks[name].exposed)]
 
     def _is_member(self, member: Membership) -> bool:
-        return any(
-            e.network == member.network and member.container in (e.container, e.container.partition(":")[2])
-            for e in self._host.endpoints.values()
-        )
+        return any(e.network == member.network for e in self._host.of(member.container))
 
 
 def _create(name: str, fields: Mapping[str, Any]) -> NetworkCreate:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,8 @@ from .render import endpoint_json
 log = logging.getLogger("wefted.engine")
 
 MOST_INTERFACES = 64
+
+Objects = Mapping[Key, KernelObject]
 
 
 class Endpoints:
@@ -218,20 +220,27 @@ class Endpoints:
         segment = host.segment(host.view.networks[endpoint.network])
         before, after = plan_endpoint(segment, endpoint), plan_endpoint(segment, changed)
         await host.keep([changed])
-        report = await host.worker(host.reconciler.ensure, {k: v for k, v in after.items() if k not in before})
+        report = await self._replace(before, after)
         if report.failures:
-            await host.worker(host.reconciler.remove, {k: v for k, v in after.items() if k not in before})
+            await self._replace(after, before)
             await host.keep([endpoint])
             raise _refused(endpoint, report)
-        await host.worker(host.reconciler.remove, {k: v for k, v in before.items() if k not in after})
         return endpoint_json(host, host.node.id, changed)
+
+    async def _replace(self, before: Objects, after: Objects) -> Report:
+        """Go from one plan to another: first what is new or other, then, if all of that was done, what is gone."""
+        host = self._host
+        report = await host.worker(host.reconciler.ensure, {k: v for k, v in after.items() if before.get(k) != v})
+        if not report.failures:
+            await host.worker(host.reconciler.remove, {k: v for k, v in before.items() if k not in after})
+        return report
 
     # -- containers that come and go --------------------------------------------------------------------------------
 
     async def sandbox_changed(self, event: SandboxEvent) -> None:
         """Follow a container: its endpoints wait while it is gone, and are attached again, as they were, when it is back."""
         async with self._host.lock:
-            for endpoint in [e for e in self._host.endpoints.values() if e.container == event.container]:
+            for endpoint in self._host.of(event.container):
                 await self.follow(endpoint, event.sandbox)
 
     async def follow(self, endpoint: Endpoint, sandbox: Sandbox | None) -> None:
@@ -291,32 +300,28 @@ class Endpoints:
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
-    def _of(self, container: str) -> list[Endpoint]:
-        return [e for e in self._host.endpoints.values() if e.container == container]
-
     def _free_name(self, container: str) -> str:
-        taken = {endpoint.ifname for endpoint in self._of(container)}
+        taken = {endpoint.ifname for endpoint in self._host.of(container)}
         return next(f"eth{n}" for n in range(MOST_INTERFACES * 4) if f"eth{n}" not in taken)
 
     def _next_name(self, endpoint: Endpoint) -> str:
-        taken = {e.ifname for e in self._of(endpoint.container)} | {endpoint.ifname}
+        taken = {e.ifname for e in self._host.of(endpoint.container)} | {endpoint.ifname}
         start = int(endpoint.ifname[3:]) + 1 if endpoint.ifname[3:].isdigit() else 0
         return next(f"eth{n}" for n in range(start, start + MOST_INTERFACES * 4) if f"eth{n}" not in taken)
 
     def _unused_name(self, draft: Endpoint) -> None:
-        for other in self._of(draft.container):
+        for other in self._host.of(draft.container):
             if other.ifname == draft.ifname:
                 raise InUse(
                     f"{draft.container} has {draft.ifname} already, in network {other.network!r}", "choose another --ifname"
                 )
 
     def _may_have_default(self, network: Network, container: str) -> bool:
-        return not network.internal and not any(e.default_route for e in self._of(container))
+        return not network.internal and not any(e.default_route for e in self._host.of(container))
 
     def _member(self, network: Network, container: str) -> Endpoint:
         """Return the endpoint of a container in a network, by its full or its bare name."""
-        members = [e for e in self._host.endpoints.values() if e.network == network.name]
-        found = [e for e in members if container in (e.container, e.container.partition(":")[2])]
+        found = [e for e in self._host.of(container) if e.network == network.name]
         if len(found) == 1:
             return found[0]
         if not found:
@@ -325,11 +330,7 @@ class Endpoints:
         raise UsageError(f"{container} may be any of {names}", "give the name with its kind, as in netns:c1")
 
     def _chosen(self, request: Publish) -> Endpoint:
-        found = [
-            e
-            for e in self._host.endpoints.values()
-            if request.container in (e.container, e.container.partition(":")[2]) and request.network in ("", e.network)
-        ]
+        found = [e for e in self._host.of(request.container) if request.network in ("", e.network)]
         if not found:
             raise NotFound(f"{request.container} has no endpoint on this host", "see which have: wefted ps")
         if len(found) > 1:

@@ -49,6 +49,8 @@ class Host:
     """Whether an agent keeps this object: then what was planned before is known to be in place."""
     view: ClusterView = field(default_factory=ClusterView)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    containers: dict[str, set[str]] = field(default_factory=dict)
+    """Container -> the ids of its endpoints: an attach must not look at all the others."""
     failures: dict[str, str] = field(default_factory=dict)
     """Endpoint id -> why its attachment does not work."""
     store_error: str = ""
@@ -69,7 +71,7 @@ class Host:
         records = await self.local.read(keys.LOCAL_ENDPOINTS)
         for item in records.items.values():
             endpoint = codec.loads(Endpoint, item.value or b"")
-            self.endpoints[endpoint.id] = endpoint
+            self._enter(endpoint)
         await self.book.load()
         if self.shared:
             self.view.replace(await self._cached())
@@ -148,7 +150,7 @@ class Host:
         revision = await self.local.write([*addresses, *(Put(keys.local_endpoint(e.id), codec.dumps(e)) for e in todo)])
         self.book.written(addresses, revision)
         for endpoint in todo:
-            self.endpoints[endpoint.id] = endpoint
+            self._enter(endpoint)
         self.announce(e.id for e in todo)
 
     async def drop(self, endpoints: Iterable[Endpoint]) -> None:
@@ -162,6 +164,7 @@ class Host:
         for endpoint in todo:
             self.endpoints.pop(endpoint.id, None)
             self.failures.pop(endpoint.id, None)
+            self.containers.get(endpoint.container, set()).discard(endpoint.id)
         self.announce(e.id for e in todo)
 
     def announce(self, identifiers: Iterable[str]) -> None:
@@ -174,6 +177,16 @@ class Host:
     def rename(self, **changes: Any) -> None:
         """Replace facts of the node (name, underlay)."""
         self.node = replace(self.node, **changes)
+
+    def of(self, container: str) -> list[Endpoint]:
+        """Return the endpoints of a container, by its full name (`netns:c1`) or its bare one."""
+        if ":" in container:
+            return [self.endpoints[i] for i in self.containers.get(container, ())]
+        return [e for e in self.endpoints.values() if e.container.partition(":")[2] == container]
+
+    def _enter(self, endpoint: Endpoint) -> None:
+        self.endpoints[endpoint.id] = endpoint
+        self.containers.setdefault(endpoint.container, set()).add(endpoint.id)
 
     def _container_of(self, owner: str) -> str:
         endpoint = self.endpoints.get(owner)

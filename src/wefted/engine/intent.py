@@ -71,9 +71,8 @@ def ports_from(texts: Iterable[str], network: Network) -> tuple[PortMapping, ...
 
 def free_ports(ports: Collection[PortMapping], owner: str, others: Iterable[Endpoint]) -> None:
     """Raise `InUse` when another endpoint of this host publishes one of these ports."""
-    for other in others:
-        if other.id == owner:
-            continue
+    publishing = [other for other in others if other.ports and other.id != owner] if ports else []
+    for other in publishing:
         for theirs in other.ports:
             for port in ports:
                 if _clash(port, theirs):

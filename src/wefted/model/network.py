@@ -145,7 +145,7 @@ class Segment:
                 continue
             gateway = self.gateway_of(lease)
             if gateway is not None:
-                found.append(ip_interface(f"{gateway}/{self.prefixlen(lease)}"))
+                found.append(ip_interface((gateway, self.prefixlen(lease))))
         return tuple(found)
 
     def prefixlen(self, lease: Lease) -> int:

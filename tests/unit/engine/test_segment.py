@@ -47,7 +47,13 @@ def test_only_own_blocks_are_in_a_segment() -> None:
 
 @pytest.mark.parametrize(
     ("backend", "node", "asked", "mtu"),
-    [("none", NODE, 0, 1500), ("host-gw", NODE, 0, 1500), ("vxlan", NODE, 0, 1450), ("vxlan", NODE6, 0, 1430), ("vxlan", NODE, 1400, 1400)],
+    [
+        ("none", NODE, 0, 1500),
+        ("host-gw", NODE, 0, 1500),
+        ("vxlan", NODE, 0, 1450),
+        ("vxlan", NODE6, 0, 1430),
+        ("vxlan", NODE, 1400, 1400),
+    ],
 )
 def test_mtu_follows_from_the_underlay(backend: str, node: Node, asked: int, mtu: int) -> None:
     assert path_mtu(Network(name="net", backend=backend, mtu=asked), node) == mtu
