@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from wefted import __version__
-from wefted.errors import UsageError, WeftedError
+from wefted.errors import Unsupported, UsageError, WeftedError
 from wefted.lab.agents import WEFTED
 from wefted.lab.lab import Lab
 
@@ -44,12 +44,18 @@ class _Turn:
     samples: list[float]
     names: list[str]
 
+    def provide(self, count: int) -> None:
+        """Make the namespaces well ahead: an agent looks at each new one, which must not fall into what is timed."""
+        self.worker.ask("make", names=[self._name(number) for number in range(count)])
+
     def play(self, count: int) -> None:
         first = len(self.names)
-        fresh = [f"{self.name}-{first + n}" for n in range(count)]
-        self.worker.ask("make", names=fresh)
+        fresh = [self._name(first + n) for n in range(count)]
         self.samples += self.worker.ask("attach", contender=self.name, names=fresh, first=first)
         self.names += fresh
+
+    def _name(self, number: int) -> str:
+        return f"{self.name}-{number}"
 
 
 def attach(count: int, endpoints: int, say: Say) -> Report:
@@ -62,14 +68,19 @@ def attach(count: int, endpoints: int, say: Say) -> Report:
         host.run([*WEFTED, "up", "--advertise", str(host.address)])
         with Worker(host) as served, Worker(lab.host("h2")) as plain:
             turns, skipped = _open(served, plain)
+            many = _turn("agent-many", served)
+            say("namespaces for all")
+            for turn in turns:
+                turn.provide(1 + count)
+            many.provide(endpoints)
             _take_turns(turns, count, say)
             say("looking at what was made")
             rows = [_row(turn) for turn in turns]
             say(f"starting commands, {STARTS} times each")
             starts = list(_starts(served))
             say(f"{endpoints} endpoints in one network, then {min(DETACHED, endpoints)} detached at once")
-            many = list(_many(served, endpoints))
-    rows += [*many, *starts]
+            rows += _many(many, endpoints)
+    rows += starts
     return Report(machine=machine(), rows=rows, checks=list(_checks({row.name: row for row in rows})), skipped=skipped)
 
 
@@ -87,12 +98,19 @@ def _open(served: Worker, plain: Worker) -> tuple[list[_Turn], list[Skipped]]:
     turns, skipped = [], []
     places = [*((name, served) for name in WITH_AGENT), *((name, plain) for name in WITHOUT_AGENT)]
     for name, worker in places:
-        told = worker.ask("open", contender=name)
-        if told["missing"]:
-            skipped.append(Skipped(name=name, reason=told["missing"]))
-        else:
-            turns.append(_Turn(name, told["what"], worker, [], []))
+        try:
+            turns.append(_turn(name, worker))
+        except Unsupported as error:
+            skipped.append(Skipped(name=name, reason=error.message))
     return turns, skipped
+
+
+def _turn(name: str, worker: Worker) -> _Turn:
+    """Let a worker prepare a contender. Raises `Unsupported` where it cannot run."""
+    told = worker.ask("open", contender=name)
+    if told["missing"]:
+        raise Unsupported(told["missing"])
+    return _Turn(name, told["what"], worker, [], [])
 
 
 def _take_turns(turns: Sequence[_Turn], count: int, say: Say) -> None:
@@ -122,19 +140,18 @@ def _verified(worker: Worker, contender: str, names: Sequence[str]) -> int:
     return len(ready)
 
 
-def _many(worker: Worker, endpoints: int) -> Iterator[Row]:
+def _many(turn: _Turn, endpoints: int) -> Iterator[Row]:
     """Measure one long row of attaches, its two ends, and the detach of many at once."""
-    turn = _Turn("agent-many", worker.ask("open", contender="agent-many")["what"], worker, [], [])
     turn.play(endpoints)
-    verified = _verified(worker, turn.name, turn.names)
+    verified = _verified(turn.worker, turn.name, turn.names)
     samples = tuple(turn.samples)
     edge = min(EDGE, endpoints // 3)
     yield Row(name="agent-many", what=f"agent, {endpoints} in a row", samples=samples, verified=verified)
     yield Row(name="agent-many-first", what=f"  of these, the first {edge}", samples=samples[:edge], verified=edge)
     yield Row(name="agent-many-last", what=f"  of these, the last {edge}", samples=samples[-edge:], verified=edge)
     doomed = turn.names[: min(DETACHED, endpoints)]
-    taken = worker.ask("detach", contender=turn.name, names=doomed)
-    gone = len(worker.ask("empty", names=doomed))
+    taken = turn.worker.ask("detach", contender=turn.name, names=doomed)
+    gone = len(turn.worker.ask("empty", names=doomed))
     if gone < len(doomed):
         raise WeftedError(f"of {len(doomed)} detached, {len(doomed) - gone} still have their interface")
     yield Row(name="agent-detach", what=f"agent, detach of {gone} in one call", samples=(taken,), verified=gone)
