@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MOST_CHARACTERS = 1 << 20
 DEEPEST = 16
-MOST_ALIASES = 64
+MOST_ALIASED = 10_000
+"""Nodes that aliases may stand for, all together: a few lines of them could else mean more than any memory holds."""
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -150,8 +151,8 @@ class _Composer:
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self._stack: list[_Open] = []
-        self._anchors: dict[str, Node] = {}
-        self._aliases = 0
+        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._aliased_size = 0
         self._documents = 0
 
     def take(self, event: yaml.Event, yaml: Any) -> None:
@@ -193,16 +194,17 @@ class _Composer:
 
     def _finish(self, anchor: str | None, node: Node) -> None:
         if anchor is not None:
-            self._anchors[anchor] = node
+            self._anchors[anchor] = node, _size(node)
         self._add(node)
 
     def _aliased(self, mark: Mark, anchor: str) -> Node:
-        self._aliases += 1
-        if self._aliases > MOST_ALIASES:
-            raise Unreadable(Problem(mark, f"this is one alias more than the {MOST_ALIASES} that are possible"))
         if anchor not in self._anchors:
             raise Unreadable(Problem(mark, f"the alias *{anchor} means nothing that stands before it"))
-        return self._anchors[anchor]
+        node, size = self._anchors[anchor]
+        self._aliased_size += size
+        if self._aliased_size > MOST_ALIASED:
+            raise Unreadable(Problem(mark, f"the aliases up to here stand for more than {MOST_ALIASED} values"))
+        return node
 
     def _add(self, node: Node) -> None:
         if not self._stack:
@@ -226,3 +228,11 @@ class _Composer:
         parent.doubled = before is not None
         if before is not None:
             self.problems.append(Problem(node.mark, f"the key {node.text!r} stands in line {before[0].mark.line} already"))
+
+
+def _size(node: Node) -> int:
+    """Return how many nodes there are in this one, itself included."""
+    if isinstance(node, Scalar):
+        return 1
+    parts = node.items if isinstance(node, Listing) else tuple(value for _, value in node.entries)
+    return 1 + sum(map(_size, parts))
