@@ -113,15 +113,16 @@ class Demo:
     def _show(self, kind: Kind) -> Result:
         result = Result(kind=kind)
         try:
-            try:
-                self._connect(result)
-                self._use(result)
-            finally:
-                self._remove(kind)
+            self._connect(result)
+            self._use(result)
         except Unsupported as error:
             result.skipped = error.message
         except WeftedError as error:
             result.problems.append(error.message)
+        try:
+            self._remove(kind)
+        except WeftedError as error:
+            result.problems.append(f"cannot remove it: {error.message}")
         return result
 
     def _connect(self, result: Result) -> None:
