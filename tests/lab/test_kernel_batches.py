@@ -13,7 +13,7 @@ from wefted.model.objects import HOST, Change, KernelObject, Netns, Outcome
 from wefted.model.route import Address, Route
 from wefted.testing.kernel_samples import BRIDGE, FOREIGN, attached, veth
 
-from .conftest import LabHost
+from .conftest import LabHost, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -82,6 +82,16 @@ def test_a_thousand_addresses_are_a_few_sends(host: LabHost) -> None:
     assert apply(host, addresses) <= 3
     found = host.kernel.read(HOST).objects
     assert all(address.key in found for address in addresses)
+
+
+def test_a_port_without_a_link_local_address_is_silent_and_takes_no_further_send(host: LabHost) -> None:
+    apply(host, [BRIDGE])
+    quiet, normal = host.sandbox(), host.sandbox()
+    for ns, link_local in ((quiet, False), (normal, True)):
+        items = [veth(ns, f"ve-{link_local:d}"), LinkState(ns=ns, name="eth0", link_local=link_local)]
+        assert apply(host, [*items, Address(ns=ns, link="eth0", address=ip_interface("10.64.0.5/24"))]) == 2
+    wait_until(lambda: "fe80" in host.run("ip", "-6", "addr", ns=normal), "the kernel's own address")
+    assert "fe80" not in host.run("ip", "-6", "addr", ns=quiet)
 
 
 def test_two_hundred_links_go_in_one_send_and_within_a_second(host: LabHost) -> None:

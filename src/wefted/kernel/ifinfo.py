@@ -5,6 +5,7 @@ One link has some forty attributes, and a host has hundreds of links: reading ta
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from struct import Struct
 
@@ -15,13 +16,14 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_PROTINFO, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP = 12, 18, 20, 27
-IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 28, 29, 37
+IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 26, 28, 29, 37
 
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 BRPORT_MODE = 4
 """Of a bridge port: 1 is hairpin."""
 
 IFF_UP = 0x1
+_ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATISTICS = 0x8
 """RTEXT_FILTER_SKIP_STATS: they are most of a link's bytes, and we use none."""
 
@@ -83,6 +85,12 @@ def hairpin(on: bool) -> bytes:
     """Return IFLA_LINKINFO that sets hairpin mode of a bridge port; unlike the bridge's own message it goes by name."""
     data = nested(INFO_SLAVE_DATA, attribute(BRPORT_MODE, bytes([on])))
     return nested(IFLA_LINKINFO, text(INFO_SLAVE_KIND, "bridge"), data)
+
+
+def no_link_local(index: int, name: str) -> Message:
+    """Let a link come up without an IPv6 link-local address; in the message that raises it, it would come too late."""
+    mode = nested(IFLA_AF_SPEC, nested(socket.AF_INET6, attribute(_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))))
+    return Message(RTM_NEWLINK, 0, header(index) + (b"" if index else text(IFLA_IFNAME, name)) + mode)
 
 
 def index_and_peer(body: bytes) -> tuple[int, int]:

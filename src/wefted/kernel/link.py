@@ -28,6 +28,7 @@ from .ifinfo import (
     hairpin,
     header,
     link_info,
+    no_link_local,
     up_header,
 )  # fmt: skip
 from .linkkind import KINDS, Kind
@@ -36,6 +37,7 @@ from .netlink import CREATE, ECHO, EXCL, Message, Refused, attribute, mac_bytes,
 from .transaction import GONE, Place, Transaction
 
 _VETH_INFO_PEER = 1
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class LinkHandler:
@@ -53,6 +55,9 @@ class LinkHandler:
             _peer(wanted, tx) if isinstance(wanted, Veth) else b"",
         ))  # fmt: skip
         tx.queue(at, Message(RTM_NEWLINK, CREATE | EXCL | ECHO, body), makes=_places(wanted))
+        if isinstance(wanted, Veth):
+            far = LinkState(ns=wanted.peer_ns, name=wanted.peer_name, up=False, mtu=wanted.mtu, mac=wanted.peer_mac)
+            tx.born[far.ns, far.name] = far
         for message in _afterthoughts(wanted):
             if at == wanted.ns:
                 tx.queue(at, message)
@@ -126,8 +131,10 @@ class LinkStateHandler:
 
     def update(self, old: KernelObject | None, new: LinkState, tx: Transaction) -> None:
         """Set what differs. Raises `Refused`."""
-        before = old if isinstance(old, LinkState) else LinkState(ns=new.ns, name=new.name)
+        before = old if isinstance(old, LinkState) else tx.born.get((new.ns, new.name), LinkState(ns=new.ns, name=new.name))
         index = tx.known_index(new.ns, new.name)
+        if new.up and not new.link_local and (old is None or not before.up):
+            tx.queue(new.ns, no_link_local(index, new.name), forgive=_NO_IPV6)
         body = up_header(index, new.up) if index else up_header(0, new.up) + text(IFLA_IFNAME, new.name)
         if new.mac not in ("", before.mac):
             body += attribute(IFLA_ADDRESS, mac_bytes(new.mac))

@@ -163,17 +163,19 @@ class _Ports:
     The kernel would choose the process id, which a process in another PID namespace may have as well.
     """
 
+    mask = ~0xFFF
+
     def __init__(self) -> None:
-        self._base = 0x40000000 | int.from_bytes(os.urandom(3), "big") >> 6 << 12
+        self.base = 0x40000000 | int.from_bytes(os.urandom(3), "big") >> 6 << 12
         self._count = 0
 
     def __iter__(self) -> Iterator[int]:
         for _ in range(4096):
             self._count += 1
-            yield self._base | self._count & 0xFFF
+            yield self.base | self._count & ~self.mask
 
     def __contains__(self, port: int) -> bool:
-        return port & ~0xFFF == self._base
+        return port & self.mask == self.base
 
 
 PORTS = _Ports()

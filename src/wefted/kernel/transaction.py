@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 
-from wefted.model.link import Link, MovedLink, Veth
+from wefted.model.link import Link, LinkState, MovedLink, Veth
 from wefted.model.objects import HOST, Change, Netns
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 
@@ -81,6 +81,8 @@ class Transaction:
         self._later: dict[Netns, list[_Queued]] = {}
         self._indexes: dict[Place, int] = {}
         self._current = 0
+        self.born: dict[Place, LinkState] = {}
+        """The far ends that were made here, as they are: what they have already needs not be set."""
         self.refusals: dict[int, Refused] = {}
         """By the number of the change; the first one of each stays."""
         self.deferred: dict[int, Change] = {}

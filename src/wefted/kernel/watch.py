@@ -16,14 +16,16 @@ from struct import Struct
 
 from wefted.model.objects import HOST, Change, Netns, Outcome
 
+from . import notifyfilter
 from .event import Filter, TableFilter
 from .expectation import Expectations
 from .ifinfo import RTM_GETLINK, decode, dump_request
 from .netlink import Message, NetlinkSocket, as_int, attributes, messages, u32
 from .netns import Namespaces, identity
 from .nft import NETLINK_NETFILTER, Firewall
+from .notifyfilter import RTM_DELNSID, RTM_NEWNSID
 
-RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
+RTM_GETNSID = 90
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 _ANY_NSID = 0xFFFFFFFF
 _NSID_HEADER = bytes(4)  # struct rtgenmsg, padded
@@ -35,6 +37,8 @@ _NFTABLES_GROUP = 7
 _SO_RCVBUFFORCE = 33
 _BUFFER = 8 << 20
 _READ = 65536
+_NAP = 0.02
+"""Seconds between a first notification and the reading: a burst is read in one go, not message by message."""
 
 _INT = Struct("=i")
 
@@ -135,6 +139,7 @@ class _Listener:
             self._route = _subscribed(socket.NETLINK_ROUTE, _ROUTE_GROUPS)
             self._nft = _netfilter()
         self._route.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        notifyfilter.attach(self._route)
         self.waker = os.eventfd(0, os.EFD_CLOEXEC)
 
     def seed(self, sock: NetlinkSocket) -> None:
@@ -145,9 +150,10 @@ class _Listener:
         """Yield each namespace once for each time that something woke us; sandboxes before the host."""
         try:
             while True:
-                ready = self._wait()
-                if self.waker in ready:
+                self._poll(self.waker, *self._sockets)
+                if self._poll(self.waker, timeout=_NAP):
                     return
+                ready = self._poll(*self._sockets, timeout=0)
                 changed: set[Netns] = set()
                 for sock, drain in ((self._route, self._drain_route), (self._nft, self._drain_nft)):
                     if sock is not None and sock.fileno() in ready:
@@ -163,11 +169,17 @@ class _Listener:
             self._nft.close()
         os.close(self.waker)
 
-    def _wait(self) -> set[int]:
+    @property
+    def _sockets(self) -> tuple[int, ...]:
+        return tuple(sock.fileno() for sock in (self._route, self._nft) if sock is not None)
+
+    @staticmethod
+    def _poll(*descriptors: int, timeout: float | None = None) -> set[int]:
+        """Return those that have something to read, at the latest after `timeout` seconds."""
         poll = select.poll()
-        for fd in (self.waker, self._route.fileno(), *((self._nft.fileno(),) if self._nft else ())):
-            poll.register(fd, select.POLLIN)
-        return {fd for fd, _ in poll.poll()}
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
+        return {descriptor for descriptor, _ in poll.poll(None if timeout is None else timeout * 1000)}
 
     def _drain_route(self, sock: socket.socket) -> set[Netns]:
         """Read everything that is there; when the kernel had to drop some, everything may have changed."""

@@ -158,6 +158,9 @@ class LinkState(KernelObject):
     up: bool = True
     mtu: int = 0
     mac: str = ""
+    link_local: bool = field(default=True, compare=False)
+    """Whether the kernel gives it an IPv6 link-local address when it comes up. A port of a bridge that does not need one is
+    better without: its neighbour and multicast messages are flooded to every other port, so attaches cost ever more."""
 
     @property
     def key(self) -> Key:
