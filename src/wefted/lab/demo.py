@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from wefted.client import RemoteEngine, complete
-from wefted.errors import Unsupported, WeftedError
+from wefted.errors import InUse, Unsupported, WeftedError
 
 from . import graph, look, path
 from .agents import SOCKET
@@ -28,6 +30,8 @@ PLACES = {"c1": "h1", "c2": "h1", "c3": "h2", "c4": "h2"}
 PUBLISHED = 8080
 SECONDS = 0.5
 """How long one stream sends."""
+PATIENCE = 5.0
+"""Seconds that news may take from one host to the other."""
 TRAFFIC = Path(__file__).with_name("traffic.py")
 
 Say = Callable[[str], None]
@@ -143,7 +147,27 @@ class Demo:
             members = [r["container"] for r in rows if r["network"] == kind.name and r["host"] == host]
             if members:
                 self._call(host, "network.disconnect", network=kind.name, containers=members)
-        self._call("h1", "network.remove", names=[kind.name])
+        self._patiently(lambda: self._call("h1", "network.remove", names=[kind.name]))
+        for host in self._hosts:
+            self._patiently(partial(self._gone, host, kind.name))
+
+    def _gone(self, host: str, network: str) -> None:
+        """Have a host remove what it still has of a network that is gone. Raises `InUse` while it has not heard of that."""
+        if network in [known["name"] for known in self._call(host, "network.list")]:
+            raise InUse(f"{host} still knows network {network!r}")
+        self._call(host, "reconcile")
+
+    def _patiently(self, work: Callable[[], object]) -> None:
+        """Repeat what is refused because the other host has not heard the news yet."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                work()
+                return
+            except InUse:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _use(self, result: Result) -> None:
         kind = result.kind
