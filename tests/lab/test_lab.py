@@ -51,6 +51,7 @@ def wefted(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
 
 
 def reaches(lab: Lab, source: str, address: str) -> bool:
+    """Whether one ping is answered. After a cut, neighbours may take a second to be asked for again: see `until`."""
     return lab.host(source).run([*PING, address], check=False).returncode == 0
 
 
@@ -194,7 +195,7 @@ class TestVerbs:
             assert reaches(lab, "h1", "192.168.50.3")
             assert reaches(lab, "h2", "192.168.50.3")
             lab.heal("h2", "h1")
-            assert reaches(lab, "h1", "192.168.50.2")
+            until(lambda: reaches(lab, "h1", "192.168.50.2"))
 
     def test_cut_takes_the_carrier(self, name):
         with Lab.up(name, 2, bare=True) as lab:
@@ -204,7 +205,7 @@ class TestVerbs:
             assert lab.host("h1").run(carrier).stdout == "0\n"
             assert not reaches(lab, "h2", "192.168.50.1")
             lab.heal("h1")
-            assert reaches(lab, "h2", "192.168.50.1")
+            until(lambda: reaches(lab, "h2", "192.168.50.1"))
 
     def test_heal_of_one_host_undoes_all_its_cuts(self, name):
         with Lab.up(name, 3, bare=True) as lab:
@@ -213,8 +214,8 @@ class TestVerbs:
             lab.cut("h2", "h3")
             lab.cut("h1")
             lab.heal("h1")
-            assert reaches(lab, "h1", "192.168.50.2")
-            assert reaches(lab, "h1", "192.168.50.3")
+            until(lambda: reaches(lab, "h1", "192.168.50.2"))
+            until(lambda: reaches(lab, "h1", "192.168.50.3"))
             assert not reaches(lab, "h2", "192.168.50.3")
 
     def test_cuts_outlast_a_boot(self, name):
@@ -235,7 +236,7 @@ class TestVerbs:
             lab.cut("h1")
             lab.heal("h1")
             lab.boot("h1")
-            assert reaches(lab, "h2", "192.168.50.1")
+            until(lambda: reaches(lab, "h2", "192.168.50.1"))
 
     def test_a_boot_keeps_disk_name_and_addresses_and_nothing_else(self, name):
         with Lab.up(name, 2, bare=True) as lab:
@@ -255,7 +256,7 @@ class TestVerbs:
             assert h1.run(boot_id).stdout != boot
             assert h1.run(["ls", "/run"]).stdout.split() == ["boot_id", "lock", "machine", "netns"]
             assert h1.run(["ip", "netns"]).stdout == ""
-            assert reaches(lab, "h2", "192.168.50.1")
+            until(lambda: reaches(lab, "h2", "192.168.50.1"))
 
     def test_poweroff_ends_what_runs_in_it_also_what_nobody_waits_for(self, name):
         with Lab.up(name, 1, bare=True) as lab:
@@ -284,7 +285,7 @@ class TestVerbs:
             states = {m["name"]: m["state"] for m in json.loads(wefted("ls", "--name", name, "--json").stdout)}
             assert states == {"h1": "dead", "h2": "up"}
             lab.boot("h1")
-            assert reaches(lab, "h2", "192.168.50.1")
+            until(lambda: reaches(lab, "h2", "192.168.50.1"))
 
     def test_slow(self, name):
         with Lab.up(name, 2, bare=True) as lab:
@@ -389,6 +390,54 @@ class TestStore:
             assert '"value":"Yg=="' in lab.host("h2").run(get).stdout
 
 
+@pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not installed")
+class TestAgents:
+    """Whole labs: a store, an agent on each host, and what a file asks of them."""
+
+    TEXT = """
+    segments: {west: {cidr: 10.1.0.0/24}, east: {cidr: 10.2.0.0/24}}
+    routers: {r1: [west, east]}
+    hosts: {a: {segment: west}, dev: {segment: east}}
+    networks: {blue: {backend: vxlan, subnet: 10.20.0.0/16}}
+    containers:
+      c1: {host: a, network: blue, publish: 8080:80}
+      c2: {host: dev, networks: {blue: {ip: 10.20.9.9}}}
+    """
+
+    def test_agents_join_and_come_back(self, name):
+        assert wefted("up", "--hosts", "3", "--name", name).returncode == 0
+        lab = Lab.open(name)
+
+        def up() -> set[str]:
+            return {h["name"] for h in json.loads(lab.host("h1").run(["wefted", "host", "ls", "--json"]).stdout)}
+
+        until(lambda: up() == {"h1", "h2", "h3"})
+        lab.poweroff("h3")
+        lab.boot("h3")
+        assert json.loads(lab.host("h3").run(["wefted", "status", "--json"]).stdout)["agent"]["pid"] > 1
+
+    def test_a_file_is_a_whole_working_lab(self, name, tmp_path):
+        path = tmp_path / "lab.yaml"
+        path.write_text(self.TEXT)
+        done = wefted("up", "-f", str(path), "--name", name)
+        assert done.returncode == 0, done.stderr
+        lab = Lab.open(name)
+        endpoints = json.loads(lab.host("a").run(["wefted", "ps", "--json"]).stdout)
+        address = next(e["addresses"][0] for e in endpoints if e["container"] == "netns:c1").partition("/")[0]
+        until(lambda: lab.host("dev").run(["ip", "netns", "exec", "c2", *PING, address], check=False).returncode == 0)
+        until(lambda: "c2  blue 10.20.9.9" in wefted("graph", "--name", name).stdout)
+        assert "10.20.9.9" in wefted("graph", "--name", name, "--format", "svg").stdout
+        assert "network blue  bridge, vxlan, 10.20.0.0/16" in wefted("graph", "--name", name).stdout
+
+    def test_an_order_that_fails_leaves_nothing(self, name, tmp_path):
+        path = tmp_path / "lab.yaml"
+        path.write_text("hosts: 1\nnetworks: {blue: {backend: no-such}}\n")
+        done = wefted("up", "-f", str(path), "--name", name)
+        assert done.returncode == 1
+        assert "no-such" in done.stderr
+        assert traces(name) == []
+
+
 class TestLife:
     """Bringing labs up and down, alone, several at once, and with a tool that is killed."""
 
@@ -491,16 +540,15 @@ print(left)
         """Each directory made, record written or program started is a step; after a kill before each, `down` leaves nothing."""
         total = 10**6 - int(subprocess.run([sys.executable, "-c", self.KILLED, name, str(10**6)], capture_output=True).stdout)
         Lab(name).down()
-        assert total > 20
-        late = range(max(1, total - 14), total + 1)
-        for step in (1, 2, 5, *late):
+        assert total > 10
+        for step in range(1, total + 1):
             child = subprocess.run([sys.executable, "-c", self.KILLED, name, str(step)], capture_output=True, timeout=60)
             assert child.returncode == -signal.SIGKILL, step
             Lab(name).down()
             assert traces(name) == [], step
 
     def test_up_after_a_killed_up_starts_afresh(self, name):
-        child = subprocess.run([sys.executable, "-c", self.KILLED, name, "45"], capture_output=True, timeout=60)
+        child = subprocess.run([sys.executable, "-c", self.KILLED, name, "12"], capture_output=True, timeout=60)
         assert child.returncode == -signal.SIGKILL
         with Lab.up(name, 2, bare=True) as lab:
             assert reaches(lab, "h1", "192.168.50.2")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wefted.errors import UsageError
+from wefted.errors import NotFound, UsageError
 
 from .command import Group, json_option, option
 from .output import show, table
@@ -82,10 +82,10 @@ def up(hosts: int | None, file: Path | None, bare: bool, name: str, as_json: boo
 def ls(name: str | None, as_json: bool) -> None:
     """List labs and their machines."""
     from wefted.lab.look import take
-    from wefted.lab.state import names, require_root
+    from wefted.lab.state import require_root
 
     require_root()
-    pictures = [take(one, ask=False) for one in ([name] if name else names())]
+    pictures = [take(name, ask=False)] if name else list(_all())
     value = [{"lab": p.lab, **_machine_json(m)} for p in pictures for m in p.machines]
     show(value, as_json, lambda _: _table(pictures))
 
@@ -190,6 +190,20 @@ def boot(host: str, name: str, as_json: bool) -> None:
     """Switch a host on again: same name, addresses and disk; its agent is started."""
     _closed(name).boot(host)
     show(_result(name, host, None), as_json, lambda _: [f"{host} is up"])
+
+
+def _all() -> Iterator[Picture]:
+    """Yield the labs that can be read; one that has gone meanwhile is no lab, of a damaged one the others are not the worse."""
+    from wefted.lab.look import take
+    from wefted.lab.state import names
+
+    for name in names():
+        try:
+            yield take(name, ask=False)
+        except NotFound:
+            continue
+        except UsageError as error:
+            click.echo(f"wefted: {error}", err=True)
 
 
 def _topology(hosts: int | None, file: Path | None, bare: bool) -> Topology | int:

@@ -214,7 +214,7 @@ class _LabReader(Reader):
 
     def distinct(self, parts: Mapping[str, Node]) -> None:
         """Segments, routers and hosts share one set of names, and the store's name is taken."""
-        seen: dict[str, str] = {STORE: "the cluster store"}
+        seen: dict[str, str] = {STORE: "the cluster store", **dict.fromkeys(("lo", "all", "default"), "a part of the kernel")}
         for section, word in (("segments", "a segment"), ("routers", "a router"), ("hosts", "a host")):
             for name, node in self.names(parts.get(section)):
                 if name in seen:

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from wefted.errors import InUse, KernelError, NotFound, Unsupported, UsageError, WeftedError
 
-from . import agents, disk, etcd, host, state, wire
+from . import agents, etcd, host, state, wire
 from .enter import in_network
 from .host import Host
 from .process import Process, kill
@@ -170,9 +170,10 @@ class Lab:
         deadline = time.monotonic() + PATIENCE
         topology = record.topology
         record.save()
-        names = [(str(address), m.name) for m in topology.machines for address in m.addresses]
         for machine in topology.machines:
-            disk.make(record.disk(machine.name), machine.name, names)
+            record.disk(machine.name).mkdir(parents=True)
+        names = [f"{address} {m.name}\n" for m in topology.machines for address in m.addresses]
+        record.disk("hosts").write_text("".join(names))
         self._start(record, topology.machines, deadline, with_wire=True)
         if topology.store is not None:
             etcd.start(record.processes[topology.store.name], topology.store.addresses[0])

@@ -1,6 +1,7 @@
 """The underlay: switches in a network namespace of their own, cables to the machines, and how they are cut.
 
-The texts are made by pure functions, for `ip -batch` and `nft -f`; one process takes a whole text.
+The texts are made by pure functions, for `ip -batch` and `nft -f`; one process takes a whole text. Every name stands behind a
+keyword: `ip link add a ...` takes the `a` for the beginning of `address`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ def switch_commands(topology: Topology) -> list[str]:
     commands = []
     for switch in topology.switches:
         options = "stp_state 0 forward_delay 0 mcast_snooping 0"
-        commands.append(f"link add {switch.name} mtu {switch.mtu} type bridge {options}")
-        commands.append(f"link set {switch.name} up")
+        commands.append(f"link add name {switch.name} mtu {switch.mtu} type bridge {options}")
+        commands.append(f"link set dev {switch.name} up")
     return commands
 
 
@@ -31,16 +32,16 @@ def cable_commands(topology: Topology, machine: Machine, pid: int) -> list[str]:
     for leg in machine.legs:
         mtu = topology.switch(leg.switch).mtu
         peer = f"peer name {leg.ifname} address {leg.mac} mtu {mtu} netns {pid}"
-        commands.append(f"link add {leg.port} mtu {mtu} master {leg.switch} type veth {peer}")
-        commands.append(f"link set {leg.port} up")
+        commands.append(f"link add name {leg.port} mtu {mtu} master {leg.switch} type veth {peer}")
+        commands.append(f"link set dev {leg.port} up")
     return commands
 
 
 def address_commands(topology: Topology, machine: Machine) -> list[str]:
     """Return the commands, for the machine's own namespace, that give its interfaces their addresses and routes."""
-    commands = ["link set lo up"]
+    commands = ["link set dev lo up"]
     for leg in machine.legs:
-        commands.append(f"link set {leg.ifname} up")
+        commands.append(f"link set dev {leg.ifname} up")
         commands += [f"addr add {a} dev {leg.ifname}{' nodad' if a.version == 6 else ''}" for a in leg.addresses]
     commands += [f"route add {destination} via {via}" for destination, via in topology.routes(machine)]
     return commands
@@ -48,11 +49,11 @@ def address_commands(topology: Topology, machine: Machine) -> list[str]:
 
 def port_commands(machine: Machine, state: str) -> list[str]:
     """Return the commands that set the machine's ports `up` or `down`: down takes the carrier away at both ends."""
-    return [f"link set {leg.port} {state}" for leg in machine.legs]
+    return [f"link set dev {leg.port} {state}" for leg in machine.legs]
 
 
 def unplug_commands(machine: Machine) -> list[str]:
-    return [f"link del {leg.port}" for leg in machine.legs]
+    return [f"link del dev {leg.port}" for leg in machine.legs]
 
 
 def cut_rules(topology: Topology, pairs: Iterable[tuple[Machine, Machine]]) -> str:

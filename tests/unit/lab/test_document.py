@@ -139,6 +139,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
         ("hosts: 1\ncontainers: {c: {host: h1, ip: 10.0.0.1}}", "lab.yaml:2: container c has ip but no network"),
         ("hosts: 1\nnetworks: {n: {internal: 7}}", "lab.yaml:2: this must be true or false, not '7'"),
         ("hosts: 1\nnetworks: {n: {subnet: 10.0.0.0/99}}", "lab.yaml:2: '10.0.0.0/99' is not an IP prefix"),
+        ("hosts: [lo]", "lab.yaml:1: 'lo' is the name of a part of the kernel already"),
         ("hosts: 0", "lab.yaml:1: hosts is 1 to 1000, not 0"),
     ],
 )

@@ -15,8 +15,8 @@ hosts: {x: {segment: a}, y: {segment: b}}
 
 def test_switches():
     assert wire.switch_commands(simple(1)) == [
-        "link add underlay mtu 1500 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-        "link set underlay up",
+        "link add name underlay mtu 1500 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+        "link set dev underlay up",
     ]
 
 
@@ -25,16 +25,16 @@ def test_a_cable_ends_in_the_machine_from_the_start():
     machine = topology.machine("x")
     mac = machine.legs[0].mac
     assert wire.cable_commands(topology, machine, 42) == [
-        f"link add x mtu 9000 master a type veth peer name eth0 address {mac} mtu 9000 netns 42",
-        "link set x up",
+        f"link add name x mtu 9000 master a type veth peer name eth0 address {mac} mtu 9000 netns 42",
+        "link set dev x up",
     ]
 
 
 def test_addresses_and_routes():
     topology = parse(TWO, store=False)
     assert wire.address_commands(topology, topology.machine("y")) == [
-        "link set lo up",
-        "link set eth0 up",
+        "link set dev lo up",
+        "link set dev eth0 up",
         "addr add 10.2.0.1/24 dev eth0",
         "addr add fd02::1/64 dev eth0 nodad",
         "route add 10.1.0.0/24 via 10.2.0.254",
