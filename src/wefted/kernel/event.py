@@ -54,7 +54,7 @@ class Filter:
         elif kind in (RTM_NEWROUTE, RTM_DELROUTE):
             index, news = _route(kind, flags, body)
         elif kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
-            index, news = _neighbor(kind, body)
+            index, news = _neighbor(body)
         else:
             return kind in (RTM_NEWRULE, RTM_DELRULE)
         return news and not self._expected.is_going(ns, self._name(ns, index))
@@ -136,13 +136,12 @@ def _route(kind: int, flags: int, body: bytes) -> tuple[int, bool]:
     return index, bool(flags & REPLACE) or length == 0
 
 
-def _neighbor(kind: int, body: bytes) -> tuple[int, bool]:
+def _neighbor(body: bytes) -> tuple[int, bool]:
     """A permanent one that is not ours, or one of ours that goes."""
     at, index, state, _, _ = HEADER.unpack_from(body)
     found = attributes(body, HEADER.size)
     permanent = bool(state & NUD_PERMANENT)
     if at == AF_BRIDGE:
         return index, NDA_DST in found and permanent
-    if as_int(found.get(NDA_PROTOCOL)) == PROTOCOL:
-        return index, kind == RTM_DELNEIGH or not permanent
-    return index, permanent
+    # A replaced one keeps our protocol, so whoever's message names it has done something to it.
+    return index, permanent or as_int(found.get(NDA_PROTOCOL)) == PROTOCOL
