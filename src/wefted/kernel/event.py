@@ -137,11 +137,10 @@ def _route(kind: int, flags: int, body: bytes) -> tuple[int, bool]:
 
 
 def _neighbor(body: bytes) -> tuple[int, bool]:
-    """A permanent one that is not ours, or one of ours that goes."""
+    """A permanent one, or one of ours. Forwarding entries name no sender, so those that we make are heard as well."""
     at, index, state, _, _ = HEADER.unpack_from(body)
     found = attributes(body, HEADER.size)
     permanent = bool(state & NUD_PERMANENT)
     if at == AF_BRIDGE:
-        return index, NDA_DST in found and permanent
-    # A replaced one keeps our protocol, so whoever's message names it has done something to it.
+        return index, permanent and NDA_DST in found
     return index, permanent or as_int(found.get(NDA_PROTOCOL)) == PROTOCOL
