@@ -567,7 +567,7 @@ import json, sys
 from wefted.lab.lab import Lab
 from wefted.testing.snapshot import difference, snapshot
 before = snapshot()
-with Lab.up("inner", 2, bare=True) as lab:
+with Lab.up(sys.argv[1], 2, bare=True) as lab:
     lab.host("h1").run(["ip", "netns", "add", "c1"])
     lab.host("h1").popen(["cat"], stdin=-1)
     lab.cut("h1", "h2"); lab.heal("h1"); lab.poweroff("h1"); lab.boot("h1")
@@ -576,9 +576,14 @@ after = snapshot()
 print(json.dumps([difference(before, during), difference(before, after), before == after]))
 """
 
-    def test_the_machine_is_as_it_was(self, shared):
-        """The machine is itself a host of a lab here, so that nobody else changes it meanwhile."""
-        done = shared.host("h2").run([sys.executable, "-c", self.MACHINE])
+    @pytest.mark.parametrize("propagation", ["private", "shared"])
+    def test_the_machine_is_as_it_was(self, shared, propagation):
+        """The machine is itself a host of a lab here, so that nobody else changes it; even the names are the same.
+
+        Systemd makes all mounts shared: then whatever is mounted in a namespace shows up in all others, unless they see to it.
+        """
+        shared.host("h2").run(["mount", f"--make-r{propagation}", "/"])
+        done = shared.host("h2").run([sys.executable, "-c", self.MACHINE, shared.name])
         during, after, equal = json.loads(done.stdout)
         assert {line.split(":")[0].strip("+ ") for line in during} <= {"processes", "files"}
         assert any("init.py" in line for line in during)

@@ -84,11 +84,16 @@ def start(lab: str, name: str, role: str, disk: Path | None) -> Starting:
 def find(lab: str) -> list[Process]:
     """Return the inits of a lab by looking at all processes: also those that are on no record, or on a damaged one."""
     wanted = [b"-I", b"-S", str(INIT).encode(), str(state.RUN / lab).encode()]
-    return [p for entry in Path("/proc").iterdir() if entry.name.isdigit() and (p := _matching(entry, wanted)) is not None]
+    entries = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and entry.name != "1")
+    return [process for entry in entries if (process := _matching(entry, wanted)) is not None]
 
 
 def _matching(entry: Path, wanted: list[bytes]) -> Process | None:
-    """Ours are at the first level below our own pid namespace: a lab inside one of our hosts has inits that look the same."""
+    """Return the process if it is an init that we have started, or is about to become one.
+
+    Ours are at the first level below our own pid namespace: a lab inside one of our hosts has inits that look the same. And
+    where we are such a host ourselves, process 1 does.
+    """
     try:
         argv = (entry / "cmdline").read_bytes().split(b"\0")
         if argv[1:5] != wanted:
