@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
+import sys
 import time
 from ipaddress import ip_address, ip_interface
 
@@ -132,3 +135,37 @@ def test_a_path_that_is_no_namespace_does_not_exist(host: LabHost) -> None:
     for path in ("/run/netns/none", str(host.runtime_dir), "/proc/self/ns/uts", "/dev/null", "/proc/self/status/x"):
         assert not host.kernel.read(path).exists  # type: ignore[arg-type]
     assert host.kernel.read(HOST).exists
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a small program with the kernel room, by way of another command."""
+    program = """
+from ipaddress import ip_interface
+from wefted.errors import UsageError
+from wefted.kernel.linux import LinuxKernel
+from wefted.model.objects import HOST, Change
+from wefted.model.route import Address
+from wefted.testing.kernel_samples import BRIDGE, TABLE
+kernel = LinuxKernel(runtime_dir="/nonexistent/wefted")
+try:
+    print(kernel.probe().features["bridge"] == "")
+except UsageError as error:
+    print(error.message)
+changes = [Change(None, o) for o in (BRIDGE, Address(link=BRIDGE.name, address=ip_interface("10.64.0.1/24")), TABLE)]
+print(*[o.errno for o in kernel.apply(changes)])
+print(all(c.new.satisfied_by(kernel.read(HOST).objects[c.new.key]) for c in changes if c.new.key in kernel.read(HOST).objects))
+"""
+    return subprocess.run([*words, sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+
+def test_without_privileges_it_says_so_and_refuses(host: LabHost) -> None:
+    nsenter = ["nsenter", f"--net={host.netns}"]
+    first, second, _ = python(*nsenter, "setpriv", "--bounding-set=-all", "--inh-caps=-all").stdout.splitlines()
+    assert "needs root" in first
+    assert "CAP_NET_ADMIN" in first
+    assert second.split()[0] == str(errno.EPERM)
+    assert host.kernel.read(HOST).objects.get(BRIDGE.key) is None
+
+
+def test_it_works_in_a_user_namespace_of_its_own() -> None:
+    assert python("unshare", "-rn").stdout.splitlines() == ["True", "0 0 0", "True"]
