@@ -40,13 +40,17 @@ class RemoteEngine:
     async def call(self, operation: str, parameters: Mapping[str, Any]) -> Any:
         body = json.dumps(parameters).encode()
         head = f"POST /v1/{operation} HTTP/1.1\r\nHost: wefted\r\nContent-Length: {len(body)}\r\n\r\n"
+        answered = False
         try:
             connection = self._connected()
             connection.sendall(head.encode() + body)
             status, answer = self._answer(connection)
+            answered = True
         except OSError as error:
-            self._drop()
             raise Unreachable(f"the agent does not answer on {self._path}: {error}", "start it: wefted up") from None
+        finally:
+            if not answered:
+                self._drop()  # also when interrupted: an answer that comes late must not be taken for the next one
         try:
             value = json.loads(answer)
         except ValueError:

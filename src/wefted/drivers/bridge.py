@@ -56,5 +56,6 @@ def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
         # Where br_netfilter is on, a container that asks for its own published port is turned back to its own bridge port.
         hairpin=bool(endpoint.ports) and not segment.network.internal,
     )
-    yield LinkState(ns=endpoint.ns, name=endpoint.ifname, mac=endpoint.mac, mtu=segment.mtu)
+    speaks_ipv6 = any(address.version == 6 for address in endpoint.addresses)
+    yield LinkState(ns=endpoint.ns, name=endpoint.ifname, mac=endpoint.mac, mtu=segment.mtu, link_local=speaks_ipv6)
     yield from interior(segment.network, endpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from typing import TypeVar
 
 from wefted.backends import BACKENDS
@@ -25,8 +26,11 @@ MAXIMUM_NUMBER = 0xFFFFFF
 T = TypeVar("T")
 
 
-def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: HostFacts) -> Network:
-    """Return the network that was asked for. Raises `UsageError` and its kin, in the order in which a person would look."""
+def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: HostFacts, last: int = 0) -> Network:
+    """Return the network that was asked for; `last` is the number that the network before it got.
+
+    Raises `UsageError` and its kin, in the order in which a person would look.
+    """
     name = spec.network_name(request.name)
     if name in known:
         raise InUse(f"network {name!r} exists already", f"look at it: wefted network inspect {name}")
@@ -40,7 +44,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
         driver=driver.name,
         backend=backend.name,
         subnets=_subnets(request, driver, known.values(), facts),
-        number=_number(known.values(), options),
+        number=_number(known.values(), options, last),
         mtu=request.mtu,
         layer=_layer(options, backend.layers, driver.host_gateway),
         internal=request.internal,
@@ -186,12 +190,14 @@ def _usable_gateway(gateways: Iterable[object], prefix: IPNetwork) -> None:
             raise UsageError(f"{gateway} cannot be a gateway: it is the network or the broadcast address of {prefix}")
 
 
-def _number(known: Iterable[Network], options: Mapping[str, str]) -> int:
+def _number(known: Iterable[Network], options: Mapping[str, str], last: int) -> int:
+    """Return the next number. One that was in use a moment ago is not given again: some host may still have its tunnel."""
     taken = {network.number for network in known} | {int(network.option("vni", "0")) for network in known}
     wanted = options.get("vni")
     if wanted is not None and wanted.isdigit() and int(wanted) in taken:
         raise InUse(f"VNI {wanted} belongs to another network", "choose another, or leave it out")
-    number = next((n for n in range(1, MAXIMUM_NUMBER) if n not in taken and str(n) != wanted), 0)
+    following = chain(range(last + 1, MAXIMUM_NUMBER + 1), range(1, last + 1))
+    number = next((n for n in following if n not in taken and str(n) != wanted), 0)
     if not number:
         raise Exhausted("all network numbers are taken")
     return number

@@ -1,6 +1,6 @@
 """Where each record lives.
 
-Cluster store: networks/NAME, numbers/N, nodes/ID, leases/NETWORK/..., endpoints/NODE/ID.
+Cluster store: networks/NAME, number (the last one given to a network), nodes/ID, leases/NETWORK/..., endpoints/NODE/ID.
 Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, and cluster/KEY: the cluster as it was last seen, or on a
                single host the cluster itself.
 """
@@ -8,7 +8,7 @@ Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, and clust
 from __future__ import annotations
 
 NETWORKS = "networks/"
-NUMBERS = "numbers/"
+NUMBER = "number"
 NODES = "nodes/"
 LEASES = "leases/"
 ENDPOINTS = "endpoints/"
@@ -21,10 +21,6 @@ LOCAL_CLUSTER = "cluster/"
 
 def network(name: str) -> str:
     return NETWORKS + name
-
-
-def number(value: int) -> str:
-    return f"{NUMBERS}{value}"
 
 
 def node(identifier: str) -> str:

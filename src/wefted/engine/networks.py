@@ -39,10 +39,12 @@ class Networks:
         """Create a network; the lock is held. Two hosts that choose one number at once try again."""
         await self._host.refresh()
         for _ in range(ATTEMPTS):
-            network = network_from(request, self._host.view.networks, self._host.facts)
+            counter = (await self._host.cluster.read(keys.NUMBER)).items.get(keys.NUMBER)
+            last = int(counter.value or b"0") if counter is not None else 0
+            network = network_from(request, self._host.view.networks, self._host.facts, last)
             ops = [
                 Put(keys.network(network.name), codec.dumps(network), expect=0),
-                Put(keys.number(network.number), network.name.encode(), expect=0),
+                Put(keys.NUMBER, str(network.number).encode(), expect=counter.revision if counter is not None else 0),
             ]
             try:
                 await self._host.commit(ops)
@@ -95,7 +97,6 @@ class Networks:
         leases = [key for key, lease in view.leases.items() if lease.network == network.name]
         ops: list[Op] = [
             Delete(keys.network(network.name), expect=view.revision_of(keys.network(network.name))),
-            Delete(keys.number(network.number)),
             *(Delete(key) for key in leases),
         ]
         for start in range(0, len(ops), CHUNK):

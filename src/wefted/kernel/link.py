@@ -58,6 +58,9 @@ class LinkHandler:
         if isinstance(wanted, Veth):
             far = LinkState(ns=wanted.peer_ns, name=wanted.peer_name, up=False, mtu=wanted.mtu, mac=wanted.peer_mac)
             tx.born[far.ns, far.name] = far
+        if isinstance(wanted, Veth) and wanted.master:
+            # A port of a bridge speaks to nobody itself, and what it says at its start is flooded to all other ports.
+            tx.queue(at, no_link_local(0, wanted.name), forgive=_NO_IPV6)
         for message in _afterthoughts(wanted):
             if at == wanted.ns:
                 tx.queue(at, message)
