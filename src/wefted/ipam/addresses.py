@@ -98,7 +98,7 @@ class AddressBook:
         lapsed: list[Op] = []
         for network, address, record in found:
             since = record.claim.released_at
-            if since is not None and now - since >= self._grace:
+            if since is not None and since <= now - self._grace:
                 lapsed.append(Delete(_key(network, address), expect=record.revision))
                 continue
             if since is not None:
@@ -151,7 +151,7 @@ class AddressBook:
         """Give back whatever `owner` has; return what to write. Doing it twice changes nothing."""
         ops: list[Op] = []
         now = self._now()
-        for network, address in self._owners.get(owner, ()):
+        for network, address in list(self._owners.get(owner, ())):
             record = self._tables[network].records[address]
             if record.claim.released_at is None:
                 ops.append(self._record(network, address, Claim(owner=owner, released_at=now), record))
@@ -176,12 +176,10 @@ class AddressBook:
     # -- choosing --------------------------------------------------------------------------------------------------
 
     def _held(self, owner: str, network: str, subnet: Subnet, pools: Sequence[Pool]) -> IPAddress | None:
-        """Return what the owner has in the subnet, as long as it may still be used."""
-        for name, address in self._owners.get(owner, ()):
-            inside = name == network and address in subnet.prefix
-            if inside and any(pool.check(address) == "" for pool in pools if address in pool.block):
-                return address
-        return None
+        """Return what the owner has in the subnet, else what it gave back last, as long as it may still be used."""
+        found = [address for name, address in self._owners.get(owner, ()) if name == network and address in subnet.prefix]
+        usable = [a for a in reversed(found) if any(a in pool.block and pool.check(a) == "" for pool in pools)]
+        return next((a for a in usable if self.owner(network, a) == owner), usable[0] if usable else None)
 
     def _asked(self, owner: str, network: str, subnet: Subnet, pools: Sequence[Pool], address: IPAddress) -> IPAddress:
         """Return `address` if it is free for `owner`."""
@@ -249,7 +247,9 @@ class AddressBook:
         table = self._tables.setdefault(network, _Table())
         table.records[address] = record
         table.taken[address.version].add(int(address))
-        self._owners.setdefault(record.claim.owner, {})[network, address] = None
+        held = self._owners.setdefault(record.claim.owner, {})
+        held.pop((network, address), None)  # so that what changed last stands last
+        held[network, address] = None
 
     def _disown(self, owner: str, network: str, address: IPAddress) -> None:
         held = self._owners.get(owner, {})

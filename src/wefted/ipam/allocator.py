@@ -92,7 +92,10 @@ async def acquire(
 
 
 async def release(store: Store, lease: Lease, *, island: bool = False) -> None:
-    """Give a block back; nothing happens when it is not (or no longer) its node's."""
+    """Give a block back; nothing happens when it is not (or no longer) its node's.
+
+    Forget it before: when the answer is lost, another node may own it already.
+    """
     name = key(lease, island=island)
     while (item := await _read(store, name)) is not None and _decoded(item).node == lease.node:
         try:
