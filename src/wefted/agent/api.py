@@ -6,7 +6,9 @@ An error is `{"error": {"kind", "message", "hint", "exit_code"}}`: 400 a wrong r
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import logging
 import os
 import uuid
@@ -14,90 +16,87 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from wefted.engine.operations import OPERATIONS
 from wefted.errors import NotFound, Unreachable, UsageError, WeftedError
 from wefted.interfaces import Engine
 
+from .http import Connection, Request, Response
 from .openapi import document
 
 log = logging.getLogger("wefted.api")
 
-LARGEST = 16 * 1024 * 1024
-"""Bytes of a request's body."""
+PREFIX = "/v1/"
+DESCRIPTION = "/v1/openapi.json"
+PATIENCE = 5.0
+"""Seconds that requests which have begun may take to end when the agent stops."""
+
+
+class Api:
+    """Answers requests with an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.running: set[asyncio.Task[None]] = set()
+
+    def connection(self) -> Connection:
+        """Return a protocol for a new client."""
+        return Connection(self.answer, _malformed, self.running)
+
+    async def answer(self, request: Request) -> Response:
+        """Turn a request into an answer, and errors too; what nobody foresaw is logged with a number that the answer names."""
+        try:
+            return _json(200, await self._perform(request))
+        except WeftedError as error:
+            return _error(error, _status(error))
+        except Exception:
+            number = uuid.uuid4().hex[:8]
+            log.exception("defect", extra={"request": f"{request.method} {request.path}", "number": number})
+            return _error(WeftedError(f"a defect in wefted, number {number}", "its log has the details"), 500)
+
+    async def _perform(self, request: Request) -> Any:
+        operation = request.path.removeprefix(PREFIX)
+        if request.method == "GET" and request.path == DESCRIPTION:
+            return document()
+        if not request.path.startswith(PREFIX) or operation not in OPERATIONS:
+            raise NotFound(f"there is nothing at {request.path[:200]!r}", f"see GET {DESCRIPTION}")
+        if request.method == "GET" and operation == "status":
+            return await self._engine.call(operation, {})
+        if request.method != "POST":
+            raise UsageError(f"{operation} is asked for with POST, not {request.method}", f"see GET {DESCRIPTION}")
+        return await self._engine.call(operation, _parameters(request.body))
 
 
 @contextlib.asynccontextmanager
 async def serving(engine: Engine, path: Path) -> AsyncIterator[None]:
     """Answer on a unix socket that only root may use, as long as the context lasts."""
-    runner = web.AppRunner(application(engine), access_log=None, handle_signals=False)
-    await runner.setup()
+    api = Api(engine)
     _remove(path)
     mask = os.umask(0o177)
     try:
-        await web.UnixSite(runner, str(path)).start()
+        server = await asyncio.get_running_loop().create_unix_server(api.connection, str(path), backlog=1024)
     finally:
         os.umask(mask)
     try:
         yield
     finally:
-        await runner.cleanup()
+        server.close()
         _remove(path)
+        if api.running:
+            await asyncio.wait(api.running, timeout=PATIENCE)
 
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def application(engine: Engine) -> web.Application:
-    """Return the API as an aiohttp application."""
-    app = web.Application(client_max_size=LARGEST, middlewares=[_errors])
-
-    async def operate(request: web.Request) -> web.Response:
-        parameters = await _parameters(request)
-        return web.json_response(await engine.call(request.match_info["operation"], parameters))
-
-    async def status(_: web.Request) -> web.Response:
-        return web.json_response(await engine.call("status", {}))
-
-    async def openapi(_: web.Request) -> web.Response:
-        return web.json_response(document())
-
-    app.router.add_get("/v1/openapi.json", openapi)
-    app.router.add_get("/v1/status", status)
-    app.router.add_post("/v1/{operation}", operate)
-    return app
-
-
-async def _parameters(request: web.Request) -> dict[str, Any]:
-    if request.match_info["operation"] not in OPERATIONS:
-        raise NotFound(f"there is no operation {request.match_info['operation']!r}", "see GET /v1/openapi.json")
-    if not request.can_read_body:
-        return {}
+def _parameters(body: bytes) -> dict[str, Any]:
     try:
-        value = await request.json()
+        value = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise UsageError("the body must be a JSON object")
     return value
-
-
-@web.middleware
-async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Turn errors into answers; what nobody foresaw is logged with a number that the answer names."""
-    try:
-        response: web.StreamResponse = await handler(request)
-    except WeftedError as error:
-        return _answer(error, _status(error))
-    except web.HTTPException as error:
-        return _answer(UsageError(f"{request.method} {request.path}: {error.reason}", "see GET /v1/openapi.json"), error.status)
-    except Exception:
-        number = uuid.uuid4().hex[:8]
-        log.exception("defect", extra={"request": f"{request.method} {request.path}", "number": number})
-        return _answer(WeftedError(f"a defect in wefted, number {number}", "its log has the details"), 500)
-    return response
 
 
 def _status(error: WeftedError) -> int:
@@ -108,6 +107,14 @@ def _status(error: WeftedError) -> int:
     return 503 if isinstance(error, Unreachable) else 500
 
 
-def _answer(error: WeftedError, status: int) -> web.Response:
+def _malformed(status: int, reason: str) -> Response:
+    return _error(UsageError(reason, f"see GET {DESCRIPTION}"), status)
+
+
+def _error(error: WeftedError, status: int) -> Response:
     body = {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-    return web.json_response({"error": body}, status=status)
+    return _json(status, {"error": body})
+
+
+def _json(status: int, value: Any) -> Response:
+    return Response(status, json.dumps(value).encode())

@@ -10,11 +10,11 @@ from wefted.backends import BACKENDS
 from wefted.errors import Exhausted, UsageError
 from wefted.ipam import allocator
 from wefted.ipam.leases import block_length
-from wefted.model import naming, spec
+from wefted.model import naming, options, spec
 from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network, Segment, Subnet
 from wefted.model.objects import IPAddress, IPInterface
-from wefted.model.records import Delete, Op
+from wefted.model.records import Op
 
 from .host import Host
 from .planner import is_island, segment_of
@@ -66,9 +66,9 @@ class Addressing:
         host = self._host
         if any(e.network == network.name for e in host.endpoints.values()):
             return
-        doomed = [k for k, lease in host.view.leases.items() if lease.network == network.name and lease.node == host.node.id]
-        if doomed:
-            await host.commit([Delete(key) for key in doomed])
+        for lease in host.segment(network).leases:
+            await allocator.release(host.cluster, lease, island=is_island(network))
+        await host.refresh()
 
     async def refresh(self) -> None:
         """Write our leases again where they were lost, or where our underlay or what we announce has changed."""
@@ -109,7 +109,7 @@ class Addressing:
 
     async def _acquire(self, network: Network, subnet: Subnet, containing: IPAddress | None) -> Lease:
         host = self._host
-        length = block_length(subnet.prefix, int(network.option("block", "0")) or None)
+        length = block_length(subnet.prefix, options.integer(network, "block", 0, range(1, 129)) or None)
         lease = await allocator.acquire(
             host.cluster,
             network.name,

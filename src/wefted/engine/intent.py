@@ -10,16 +10,16 @@ from wefted.backends import BACKENDS
 from wefted.drivers import DRIVERS
 from wefted.errors import Exhausted, InUse, NotFound, Unsupported, UsageError
 from wefted.interfaces import Driver
-from wefted.ipam.leases import default_subnet
+from wefted.ipam.leases import block_length, default_subnet
 from wefted.model import spec
 from wefted.model.network import Endpoint, Network, PortMapping, Subnet
 from wefted.model.node import HostFacts
 from wefted.model.objects import IPNetwork
+from wefted.model.options import SHARED, integer
 
 from .nearest import nearest
 from .operations import NetworkCreate
 
-SHARED_OPTIONS = ("layer", "block")
 MINIMUM_MTU = {4: 68, 6: 1280}
 MAXIMUM_NUMBER = 0xFFFFFF
 
@@ -55,6 +55,8 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     )
     driver.validate(network)
     backend.validate(network)
+    for subnet in network.subnets:
+        block_length(subnet.prefix, integer(network, "block", 0, range(1, 129)) or None)
     _fitting_mtu(network, backend.overhead(facts.underlay[0].ip if facts.underlay else None), facts)
     return network
 
@@ -103,7 +105,7 @@ def _supported(needs: Iterable[str], facts: HostFacts) -> None:
 
 
 def _known_options(options: Mapping[str, str], known: Mapping[str, str]) -> None:
-    allowed = (*known, *SHARED_OPTIONS)
+    allowed = (*known, *SHARED)
     for key in options:
         if key not in allowed:
             raise UsageError(f"unknown option {key!r}{nearest(key, allowed)}", f"known are: {', '.join(sorted(allowed))}")
@@ -193,8 +195,8 @@ def _usable_gateway(gateways: Iterable[object], prefix: IPNetwork) -> None:
 def _number(known: Iterable[Network], options: Mapping[str, str], last: int) -> int:
     """Return the next number. One that was in use a moment ago is not given again: some host may still have its tunnel."""
     taken = {network.number for network in known} | {int(network.option("vni", "0")) for network in known}
-    wanted = options.get("vni")
-    if wanted is not None and wanted.isdigit() and int(wanted) in taken:
+    wanted = options.get("vni", "")
+    if wanted.isascii() and wanted.isdigit() and int(wanted) in taken:
         raise InUse(f"VNI {wanted} belongs to another network", "choose another, or leave it out")
     following = chain(range(last + 1, MAXIMUM_NUMBER + 1), range(1, last + 1))
     number = next((n for n in following if n not in taken and str(n) != wanted), 0)

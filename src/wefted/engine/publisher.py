@@ -15,6 +15,8 @@ from .host import Host
 log = logging.getLogger("wefted.publisher")
 
 CHUNK = 100
+GATHER = 0.05
+"""Seconds in which further changes are gathered: a hundred attaches in a row are then a few writes, not a hundred."""
 RETRY = 0.3
 """Seconds between two tries while the store is away."""
 
@@ -32,6 +34,7 @@ class Publisher:
         host.published.set()
         while True:
             await host.published.wait()
+            await asyncio.sleep(GATHER)
             try:
                 await self.flush()
             except (Unreachable, Conflict) as error:

@@ -93,9 +93,16 @@ def no_link_local(index: int, name: str) -> Message:
     return Message(RTM_NEWLINK, 0, header(index) + (b"" if index else text(IFLA_IFNAME, name)) + mode)
 
 
-def index_and_peer(body: bytes) -> tuple[int, int]:
-    """Return a link's index and IFLA_LINK, which of a veth is the index of the far end in its own namespace."""
-    return _INFO.unpack_from(body)[2], as_int(attributes(body, _INFO.size).get(IFLA_LINK))
+def echo(body: bytes) -> tuple[int, int, int | None]:
+    """Return index, IFLA_LINK and IFLA_LINK_NETNSID: of a veth, the far end's index and its namespace's number."""
+    found = attributes(body, _INFO.size)
+    nsid = found.get(IFLA_LINK_NETNSID)
+    return _INFO.unpack_from(body)[2], as_int(found.get(IFLA_LINK)), None if nsid is None else as_int(nsid)
+
+
+def link_index(body: bytes) -> int:
+    index: int = _INFO.unpack_from(body)[2]
+    return index
 
 
 def family(body: bytes) -> int:

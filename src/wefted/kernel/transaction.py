@@ -22,7 +22,7 @@ from wefted.model.objects import HOST, Change, Netns
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 
 from .fault import Fault
-from .ifinfo import delete_group, delete_named, index_and_peer, move_to_doomed
+from .ifinfo import delete_group, delete_named, echo, move_to_doomed
 from .netlink import Message, NetlinkSocket, Refused, Reply
 from .netns import Namespaces
 
@@ -68,7 +68,7 @@ class Transaction:
         host: NetlinkSocket,
         changes: Sequence[Change],
         fault: Fault,
-        register: Callable[[Netns, int], None],
+        register: Callable[[Netns, int, int | None], None],
     ) -> None:
         self._spaces = spaces
         self._register = register
@@ -77,6 +77,8 @@ class Transaction:
         self._hanging = _places_going(changes)
         self._sockets: dict[Netns, NetlinkSocket] = {HOST: host}
         self._fds: dict[Netns, int] = {HOST: spaces.home_fd}
+        self._unheard: set[Netns] = set()
+        """Sandboxes that were opened here and are not registered for the watch yet."""
         self._batches: dict[Netns, _Batch] = {}
         self._later: dict[Netns, list[_Queued]] = {}
         self._indexes: dict[Place, int] = {}
@@ -116,7 +118,7 @@ class Transaction:
         """Return a descriptor of a namespace. Raises `Refused` when it is gone."""
         if ns not in self._fds:
             self._fds[ns] = self._spaces.open(ns)
-            self._register(ns, self._fds[ns])
+            self._unheard.add(ns)
         return self._fds[ns]
 
     def queue(
@@ -202,6 +204,8 @@ class Transaction:
 
     def close(self) -> None:
         """Release the sandboxes."""
+        for ns in self._unheard:
+            self._register(ns, self._fds[ns], None)
         for ns, sock in self._sockets.items():
             if ns != HOST:
                 self.sends += sock.sends
@@ -258,8 +262,13 @@ class Transaction:
             self._learn(queued.makes, answer)
 
     def _learn(self, makes: tuple[Place, ...], answer: bytes) -> None:
-        """Take the indexes from the echo of a new link."""
-        self._indexes.update(zip(makes, index_and_peer(answer), strict=False))
+        """Take the indexes from the echo of a new link, and from that of a veth the number that its far namespace got."""
+        index, peer, nsid = echo(answer)
+        self._indexes.update(zip(makes, (index, peer), strict=False))
+        far = makes[-1][0] if makes else HOST
+        if nsid is not None and far in self._unheard:
+            self._unheard.discard(far)
+            self._register(far, self._fds[far], nsid)
 
     def _look_up(self, ns: Netns, name: str) -> int:
         if len(name.encode()) > 15:

@@ -19,7 +19,7 @@ from wefted.model.objects import HOST, Change, Netns, Outcome
 from . import notifyfilter
 from .event import Filter, TableFilter
 from .expectation import Expectations
-from .ifinfo import RTM_GETLINK, decode, dump_request
+from .ifinfo import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, decode, dump_request, family, link_index
 from .netlink import Message, NetlinkSocket, as_int, attributes, messages, u32
 from .netns import Namespaces, identity
 from .nft import NETLINK_NETFILTER, Firewall
@@ -41,6 +41,8 @@ _NAP = 0.02
 """Seconds between a first notification and the reading: a burst is read in one go, not message by message."""
 
 _INT = Struct("=i")
+_Notification = tuple[int | None, int, int, int, bytes]
+"""The number of its namespace, then type, flags, port and body of the message."""
 
 
 class Watch:
@@ -86,15 +88,16 @@ class Watch:
             if listener.waker in self._wakers:
                 self._wakers.remove(listener.waker)
 
-    def register(self, ns: Netns, fd: int) -> None:
-        """Hear what happens in a sandbox from now on; costs one send for each sandbox, and nothing while nobody watches."""
+    def register(self, ns: Netns, fd: int, nsid: int | None = None) -> None:
+        """Hear what happens in a sandbox from now on, if somebody watches; `nsid`, where it is known, saves a send."""
         if ns == HOST or self._asker is None:
             return
         this = identity(fd)
         with self._lock:
             if self._asker is None or self._identities.get(ns) == this:
                 return
-            nsid = _assign(self._asker, fd)
+            if nsid is None:
+                nsid = _assign(self._asker, fd)
             if nsid is not None:
                 self._identities[ns] = this
                 self._netns[nsid] = ns
@@ -184,24 +187,27 @@ class _Listener:
     def _drain_route(self, sock: socket.socket) -> set[Netns]:
         """Read everything that is there; when the kernel had to drop some, everything may have changed."""
         changed: set[Netns] = set()
+        news: list[_Notification] = []
         while True:
             try:
                 data, ancillary, _, _ = sock.recvmsg(_READ, 64, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return changed
+                break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 changed |= self._watch.known()
                 continue
             nsid = _nsid(ancillary)
-            for kind, flags, _, port, body in messages(data):
-                if kind == RTM_DELNSID:
-                    changed |= self._gone(body)
-                    continue
-                ns = HOST if nsid is None else self._watch.netns_of(nsid)
-                if ns is not None and self._filter.concerns(ns, kind, flags, port, body):
-                    changed.add(ns)
+            news += [(nsid, kind, flags, port, body) for kind, flags, _, port, body in messages(data)]
+        for nsid, kind, flags, port, body in _latest(news):
+            if kind == RTM_DELNSID:
+                changed |= self._gone(body)
+                continue
+            ns = HOST if nsid is None else self._watch.netns_of(nsid)
+            if ns is not None and self._filter.concerns(ns, kind, flags, port, body):
+                changed.add(ns)
+        return changed
 
     def _gone(self, body: bytes) -> set[Netns]:
         nsid = as_int(attributes(body, len(_NSID_HEADER)).get(_NETNSA_NSID))
@@ -227,6 +233,27 @@ class _Listener:
             for kind, _, _, _, body in messages(data):
                 generation = self._tables.finished(kind, body)
                 concerned = concerned or (generation is not None and not self._firewall.is_own(generation))
+
+
+def _latest(news: Sequence[_Notification]) -> list[_Notification]:
+    """Return the notifications without what the batch says of a link between the first and the last word about it.
+
+    A link that comes up is told of five times or more; what counts is how it was found and how it is now.
+    """
+    middle: dict[tuple[int | None, int, int], int | None] = {}
+    kept: list[_Notification | None] = list(news)
+    for number, (nsid, kind, _, _, body) in enumerate(news):
+        if kind not in (RTM_NEWLINK, RTM_DELLINK):
+            continue
+        link = (nsid, link_index(body), family(body))
+        if kind == RTM_DELLINK:
+            middle.pop(link, None)
+            continue
+        before = middle.get(link)
+        if before is not None:
+            kept[before] = None
+        middle[link] = number if link in middle else None
+    return [one for one in kept if one is not None]
 
 
 def _assign(sock: NetlinkSocket, fd: int) -> int | None:
