@@ -1,14 +1,14 @@
 """The error tree. Every error that a user can meet is one of these; anything else is a defect and keeps its traceback.
 
-    WeftedError             exit 1   something was tried and failed; what it had changed was undone
-    ├── UsageError          exit 2   the request is wrong; nothing was changed
-    │   ├── NotFound                 an unknown network, container, host, driver
-    │   ├── InUse                    a name, address or port that somebody already has; a network with endpoints
-    │   ├── Exhausted                no address or block is left
-    │   └── Unsupported              this kernel, or this combination, cannot do it
-    ├── Unreachable         exit 3   the agent or the cluster store does not answer
-    ├── KernelError         exit 1   the kernel refused a change
-    └── Conflict            exit 1   a compare-and-swap lost; callers re-read and try again
+WeftedError             exit 1   something was tried and failed; what it had changed was undone
+├── UsageError          exit 2   the request is wrong; nothing was changed
+│   ├── NotFound                 an unknown network, container, host, driver
+│   ├── InUse                    a name, address or port that somebody already has; a network with endpoints
+│   ├── Exhausted                no address or block is left
+│   └── Unsupported              this kernel, or this combination, cannot do it
+├── Unreachable         exit 3   the agent or the cluster store does not answer
+├── KernelError         exit 1   the kernel refused a change
+└── Conflict            exit 1   a compare-and-swap lost; callers re-read and try again
 """
 
 from __future__ import annotations

@@ -53,9 +53,10 @@ class Loops:
             self._watch_kernel(),
             self._timer(),
             self._engine.publisher.run(),
-            self._again("the cluster's watch", self._watch_cluster),
             *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
         ]
+        if self._host.shared:  # alone, only this process writes
+            tasks.append(self._again("the cluster's watch", self._watch_cluster))
         await _until(stop, tasks)
 
     # -- reconcile -------------------------------------------------------------------------------------------------

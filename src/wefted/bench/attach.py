@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -25,6 +26,8 @@ WITH_AGENT = ("agent", "cli-agent")
 WITHOUT_AGENT = ("cli-alone", "cni", "cni-masquerade", "ip-batch", "ip-calls")
 ROUND = 10
 """Attaches in a row of one contender, before the next has its turn."""
+PAUSE = 0.2
+"""Seconds before each turn, off the clock: the kernel finishes what the one before has left to it (RCU, dead processes)."""
 STARTS = 15
 """Runs of each command whose CPU time is measured."""
 DETACHED = 200
@@ -121,6 +124,7 @@ def _take_turns(turns: Sequence[_Turn], count: int, say: Say) -> None:
     for done in range(0, count, ROUND):
         say(f"attach {done + 1} to {min(count, done + ROUND)} of {count}, {len(turns)} ways")
         for turn in turns:
+            time.sleep(PAUSE)
             turn.play(min(ROUND, count - done))
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wefted.agent.api import application
+from wefted.agent.api import serving
 from wefted.agent.openapi import document
 from wefted.engine.operations import OPERATIONS
 
@@ -27,37 +28,46 @@ VALUES = st.recursive(
 )
 
 
-class Api:
-    """An agent's API on fakes, in a loop of its own."""
+class Server:
+    """An agent's API on fakes and on a real socket, asked by a client that is not ours, in a loop of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.loop = asyncio.new_event_loop()
         self.run(self._start())
 
     async def _start(self) -> None:
         self.host: Member = (await members(1))[0]
-        self.client = TestClient(TestServer(application(self.host.engine)))
-        await self.client.start_server()
+        self.serving = serving(self.host.engine, self.path)
+        await self.serving.__aenter__()
+        self.client = aiohttp.ClientSession("http://agent", connector=aiohttp.UnixConnector(str(self.path)))
         self.host.add("c1")
         await self.host.call("network.create", name="net")
+
+    async def stop(self) -> None:
+        await self.client.close()
+        await self.serving.__aexit__(None, None, None)
 
     def run(self, coroutine: Any) -> Any:
         return self.loop.run_until_complete(coroutine)
 
     def post(self, operation: str, data: bytes) -> tuple[int, Any]:
+        return self.ask("POST", f"/v1/{operation}", data)
+
+    def ask(self, method: str, path: str, data: bytes = b"") -> tuple[int, Any]:
         async def ask() -> tuple[int, Any]:
-            answer = await self.client.post(f"/v1/{operation}", data=data)
-            return answer.status, await answer.json()
+            async with self.client.request(method, path, data=data) as answer:
+                return answer.status, await answer.json()
 
         found: tuple[int, Any] = self.run(ask())
         return found
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[Api]:
-    made = Api()
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("api") / "s")
     yield made
-    made.run(made.client.close())
+    made.run(made.stop())
     made.loop.close()
 
 
@@ -70,7 +80,7 @@ def _bodies(operation: str) -> st.SearchStrategy[Any]:
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_parameters_get_an_answer(api: Api, operation: str, data: st.DataObject) -> None:
+def test_any_parameters_get_an_answer(api: Server, operation: str, data: st.DataObject) -> None:
     body = data.draw(_bodies(operation))
     status, answer = api.post(operation, json.dumps(body).encode())
     assert status in (200, 400, 404), answer
@@ -81,7 +91,7 @@ def test_any_parameters_get_an_answer(api: Api, operation: str, data: st.DataObj
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=40) | st.text(max_size=20).map(str.encode) | st.just(b"[" * 100_000))
-def test_any_bytes_get_an_answer(api: Api, body: bytes) -> None:
+def test_any_bytes_get_an_answer(api: Server, body: bytes) -> None:
     status, answer = api.post("network.create", body)
     assert status == 400, answer
     assert answer["error"]["kind"] == "UsageError"
@@ -89,19 +99,23 @@ def test_any_bytes_get_an_answer(api: Api, body: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/nothing", 405), ("POST", "/v1/no.such", 404), ("GET", "/elsewhere", 404), ("DELETE", "/v1/status", 405)],
+    [("GET", "/v1/nothing", 404), ("POST", "/v1/no.such", 404), ("GET", "/elsewhere", 404), ("DELETE", "/v1/status", 400)],
 )
-def test_wrong_places(api: Api, method: str, path: str, status: int) -> None:
-    async def ask() -> tuple[int, Any]:
-        answer = await api.client.request(method, path)
-        return answer.status, await answer.json()
-
-    found, answer = api.run(ask())
+def test_wrong_places(api: Server, method: str, path: str, status: int) -> None:
+    found, answer = api.ask(method, path)
     assert found == status
     assert "openapi.json" in answer["error"]["hint"]
 
 
-def test_a_defect_is_told_apart_from_a_mistake(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_can_be_fetched(api: Server) -> None:
+    assert api.ask("GET", "/v1/status?pretty")[1]["node"]["name"] == "h1"
+
+
+def test_only_root_may_use_the_socket(api: Server) -> None:
+    assert api.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_defect_is_told_apart_from_a_mistake(api: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -111,11 +125,9 @@ def test_a_defect_is_told_apart_from_a_mistake(api: Api, monkeypatch: pytest.Mon
     assert "a defect in wefted, number" in answer["error"]["message"]
 
 
-def test_the_document_names_every_operation(api: Api) -> None:
-    async def ask() -> Any:
-        return await (await api.client.get("/v1/openapi.json")).json()
-
-    served = api.run(ask())
+def test_the_document_names_every_operation(api: Server) -> None:
+    status, served = api.ask("GET", "/v1/openapi.json")
+    assert status == 200
     assert served == json.loads(json.dumps(document()))
     assert set(served["paths"]) == {f"/v1/{name}" for name in OPERATIONS}
     create = served["paths"]["/v1/network.create"]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -56,7 +56,9 @@ def test_up_twice_is_no_error(program, run):
     assert run("up", "--name", "h1", "--advertise", "10.0.0.1").stdout.startswith("the agent is up already: h1")
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--store", "http://other:2379/wefted/"), ("--name", "n2"), ("--advertise", "10.0.0.9")])
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--store", "http://other:2379/wefted/"), ("--name", "n2"), ("--advertise", "10.0.0.9")]
+)
 def test_up_with_other_settings_is_refused(program, run, flag, value):
     up(run)
     result = run("up", flag, value)
