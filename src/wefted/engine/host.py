@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from wefted.drivers import DRIVERS
@@ -51,6 +51,8 @@ class Host:
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     containers: dict[str, set[str]] = field(default_factory=dict)
     """Container -> the ids of its endpoints: an attach must not look at all the others."""
+    segments: dict[str, Segment] = field(default_factory=dict)
+    """By network, until something in the cluster changes."""
     failures: dict[str, str] = field(default_factory=dict)
     """Endpoint id -> why its attachment does not work."""
     store_error: str = ""
@@ -95,6 +97,8 @@ class Host:
         else:
             changed = self.view.update(seen)
             values = {item.key: item.value for item in seen}
+        if any(not key.startswith(keys.ENDPOINTS) for key in changed):
+            self.segments.clear()
         if self.shared and changed:
             await self._cache(changed, values)
         return changed
@@ -120,7 +124,11 @@ class Host:
         return found
 
     def segment(self, network: Network) -> Segment:
-        return segment_of(network, self.node, self.view.leases_of(network.name))
+        """Return a network as this node sees it; the same object until a lease, the network or the node changes."""
+        found = self.segments.get(network.name)
+        if found is None or found.network is not network:
+            found = self.segments[network.name] = segment_of(network, self.node, self.view.leases_of(network.name))
+        return found
 
     # -- the kernel ------------------------------------------------------------------------------------------------
 
@@ -173,10 +181,6 @@ class Host:
             return
         self.unpublished.update(identifiers)
         self.published.set()
-
-    def rename(self, **changes: Any) -> None:
-        """Replace facts of the node (name, underlay)."""
-        self.node = replace(self.node, **changes)
 
     def of(self, container: str) -> list[Endpoint]:
         """Return the endpoints of a container, by its full name (`netns:c1`) or its bare one."""

@@ -89,8 +89,11 @@ def hairpin(on: bool) -> bytes:
 
 def no_link_local(index: int, name: str) -> Message:
     """Let a link come up without an IPv6 link-local address; in the message that raises it, it would come too late."""
-    mode = nested(IFLA_AF_SPEC, nested(socket.AF_INET6, attribute(_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))))
-    return Message(RTM_NEWLINK, 0, header(index) + (b"" if index else text(IFLA_IFNAME, name)) + mode)
+    return Message(RTM_NEWLINK, 0, header(index) + (b"" if index else text(IFLA_IFNAME, name)) + without_link_local())
+
+
+def without_link_local() -> bytes:
+    return nested(IFLA_AF_SPEC, nested(socket.AF_INET6, attribute(_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))))
 
 
 def echo(body: bytes) -> tuple[int, int, int | None]:

@@ -30,6 +30,7 @@ from .ifinfo import (
     link_info,
     no_link_local,
     up_header,
+    without_link_local,
 )  # fmt: skip
 from .linkkind import KINDS, Kind
 from .marks import ALIAS_MOVED, is_our_group
@@ -58,12 +59,9 @@ class LinkHandler:
         if isinstance(wanted, Veth):
             far = LinkState(ns=wanted.peer_ns, name=wanted.peer_name, up=False, mtu=wanted.mtu, mac=wanted.peer_mac)
             tx.born[far.ns, far.name] = far
-        if isinstance(wanted, Veth) and wanted.master:
-            # A port of a bridge speaks to nobody itself, and what it says at its start is flooded to all other ports.
-            tx.queue(at, no_link_local(0, wanted.name), forgive=_NO_IPV6)
         for message in _afterthoughts(wanted):
             if at == wanted.ns:
-                tx.queue(at, message)
+                tx.queue(at, message, forgive=_NO_IPV6)
             else:
                 tx.later(wanted.ns, message)
 
@@ -233,12 +231,14 @@ def _places(link: Link) -> tuple[Place, ...]:
 def _afterthoughts(link: Link) -> list[Message]:
     """Return what the create call ignores.
 
-    A bridge that got its MTU there would still follow its smallest port; set afterwards, it is kept (br_change_mtu).
+    A bridge that got its MTU there would still follow its smallest port; set afterwards, it is kept (br_change_mtu). A port of
+    a bridge speaks to nobody itself, and what IPv6 says at its start would be flooded to all other ports.
     """
     body = b"".join((
         text(IFLA_IFALIAS, link.alias) if link.alias else b"",
         u32(IFLA_MTU, link.mtu) if isinstance(link, Bridge) and link.mtu else b"",
         hairpin(True) if isinstance(link, Veth) and link.hairpin else b"",
+        without_link_local() if isinstance(link, Veth) and link.master else b"",
     ))  # fmt: skip
     return [Message(RTM_NEWLINK, 0, header() + text(IFLA_IFNAME, link.name) + body)] if body else []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_interface
 
 from . import naming
@@ -119,9 +120,12 @@ class Endpoint:
         return next((g for g in self.gateways if g.version == version), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A network as one node sees it: what drivers, backends and features make their plans from."""
+    """A network as one node sees it: what drivers, backends and features make their plans from.
+
+    Without slots, so that what follows from its fields is worked out once.
+    """
 
     network: Network
     node: Node
@@ -134,7 +138,7 @@ class Segment:
     single: bool = False
     """One prefix for the whole subnet (layer 2, or a network of one host) instead of one for each routed block."""
 
-    @property
+    @cached_property
     def gateways(self) -> tuple[IPInterface, ...]:
         """The host's own addresses in this network, with the length of the prefix that is on its link."""
         if not self.host_gateway:
