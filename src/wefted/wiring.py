@@ -40,7 +40,7 @@ LOCK_WAIT = 10.0
 async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
     """Open this host's engine; the caller holds `locked`. Raises `UsageError` (no privileges, damaged state), `Unsupported`."""
     worker = Worker()
-    local = SqliteStore(str(config.database))
+    local = SqliteStore(str(config.database), alone=True)
     try:
         config = await _settled(config, local)
         kernel: Kernel = await worker(LinuxKernel, runtime_dir=config.runtime_dir)

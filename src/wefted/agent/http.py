@@ -1,6 +1,6 @@
 """HTTP/1.1 (RFC 9112) on a unix socket, as much as a JSON API for one host needs: one request after the other on a connection.
 
-A general server costs an attach a third of a millisecond and the agent's start 0.15 s (docs/adr/0011-own-http-on-the-socket.md).
+A general server costs an attach 0.3 ms and the agent's start 0.15 s (docs/adr/0011-own-http-on-the-socket.md).
 Bodies come with a Content-Length; what is malformed or too large gets an answer, and the connection is closed.
 """
 

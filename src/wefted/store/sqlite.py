@@ -29,12 +29,17 @@ T = TypeVar("T")
 
 
 class SqliteStore:
-    """Implements `Store` on the file `path`, for one event loop. Raises `UsageError` for a file that it must not touch."""
+    """Implements `Store` on the file `path`, for one event loop. Raises `UsageError` for a file that it must not touch.
 
-    def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
+    `alone`: the caller holds a lock that keeps other processes away. Then nothing here can wait for anybody, and what takes 30 us
+    (a checkpoint, now and then, 4 ms) is done in place, without the two wake-ups of a thread that would cost more.
+    """
+
+    def __init__(self, path: str, clock: Callable[[], float] = time.time, *, alone: bool = False) -> None:
         self._path = path
         self._clock = clock
         self._tables = Tables(connect(path))
+        self._alone = alone
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-store")
         self._bell = Bell()
         self._watchers = 0
@@ -73,7 +78,7 @@ class SqliteStore:
         if self._bell.closed:
             raise Unreachable("the store is closed")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return work() if self._alone else await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except sqlite3.Error as error:
             raise self._explain(error) from error
 

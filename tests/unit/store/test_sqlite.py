@@ -31,6 +31,15 @@ class TestSqliteStore(StoreContract):
         return connected
 
 
+class TestSqliteStoreAlone(StoreContract):
+    @pytest.fixture
+    def connect(self, tmp_path):
+        async def connected():
+            return SqliteStore(str(tmp_path / "state" / "state.db"), alone=True)
+
+        return connected
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "state" / "state.db")
