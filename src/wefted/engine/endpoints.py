@@ -119,7 +119,8 @@ class Endpoints:
                 f" with {', '.join(map(str, known.addresses)) or 'no address'}",
                 f"detach it first: wefted network disconnect {known.network} {known.container}",
             )
-        if (known.ns, known.identity) != (sandbox.ns, sandbox.identity) and known.ns != HOST:
+        elsewhere = (known.ns, known.identity) != (sandbox.ns, sandbox.identity)
+        if elsewhere and self._host.view.networks[known.network].driver != "host":
             return await self._moved(known, sandbox)
         report = await self._ensure(known)
         self._note(known, report)

@@ -21,6 +21,8 @@ from .ifinfo import (
     IFLA_MASTER,
     IFLA_MTU,
     IFLA_NET_NS_FD,
+    IFLA_NUM_RX_QUEUES,
+    IFLA_NUM_TX_QUEUES,
     RTM_GETLINK,
     RTM_NEWLINK,
     decode,
@@ -38,6 +40,9 @@ from .netlink import CREATE, ECHO, EXCL, Message, Refused, attribute, mac_bytes,
 from .transaction import GONE, Place, Transaction
 
 _VETH_INFO_PEER = 1
+_ONE_QUEUE = u32(IFLA_NUM_TX_QUEUES, 1) + u32(IFLA_NUM_RX_QUEUES, 1)
+"""By default a veth gets a queue for each CPU, each an object in sysfs: a quarter of the create call with two CPUs. It needs but
+one: it has no lock to spread, and receives on the CPU that sends (drivers/net/veth.c)."""
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL})
 
 
@@ -53,7 +58,7 @@ class LinkHandler:
         body = b"".join((
             up_header(), text(IFLA_IFNAME, wanted.name), u32(IFLA_GROUP, LINK_GROUP), _settings(wanted, None, tx),
             _below(wanted, kind, tx), u32(IFLA_NET_NS_FD, tx.fd(wanted.ns)) if at != wanted.ns else b"",
-            _peer(wanted, tx) if isinstance(wanted, Veth) else b"",
+            _ONE_QUEUE + _peer(wanted, tx) if isinstance(wanted, Veth) else b"",
         ))  # fmt: skip
         tx.queue(at, Message(RTM_NEWLINK, CREATE | EXCL | ECHO, body), makes=_places(wanted))
         if isinstance(wanted, Veth):
@@ -204,7 +209,7 @@ def _peer(link: Veth, tx: Transaction) -> bytes:
     netns = u32(IFLA_NET_NS_FD, tx.fd(link.peer_ns)) if link.peer_ns != link.ns else b""
     mac = attribute(IFLA_ADDRESS, mac_bytes(link.peer_mac)) if link.peer_mac else b""
     mtu = u32(IFLA_MTU, link.mtu) if link.mtu else b""
-    peer = attribute(_VETH_INFO_PEER | 0x8000, header() + text(IFLA_IFNAME, link.peer_name) + netns + mac + mtu)
+    peer = attribute(_VETH_INFO_PEER | 0x8000, header() + text(IFLA_IFNAME, link.peer_name) + netns + mac + mtu + _ONE_QUEUE)
     return link_info("veth", peer)
 
 

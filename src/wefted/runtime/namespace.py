@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import struct
+from functools import cache
 from pathlib import Path
 
 from wefted.errors import UsageError
@@ -42,7 +43,7 @@ def sandbox(container: str, path: str) -> Sandbox | None:
 def identity_of(path: str) -> str | None:
     """Return what tells this network namespace from every other since boot, or None when there is none at `path`."""
     try:
-        if os.stat(path).st_dev != os.stat(OWN).st_dev:
+        if os.stat(path).st_dev != _filesystem():
             return None
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError):
@@ -53,6 +54,12 @@ def identity_of(path: str) -> str | None:
         return None
     finally:
         os.close(descriptor)
+
+
+@cache
+def _filesystem() -> int:
+    """Return the device number of the filesystem of all namespaces (nsfs)."""
+    return os.stat(OWN).st_dev
 
 
 def is_own(path: str) -> bool:

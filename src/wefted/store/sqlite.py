@@ -31,8 +31,8 @@ T = TypeVar("T")
 class SqliteStore:
     """Implements `Store` on the file `path`, for one event loop. Raises `UsageError` for a file that it must not touch.
 
-    `alone`: the caller holds a lock that keeps other processes away. Then nothing here can wait for anybody, and what takes 30 us
-    (a checkpoint, now and then, 4 ms) is done in place, without the two wake-ups of a thread that would cost more.
+    `alone`: the caller holds a lock that keeps other processes away. Then nothing here can wait for anybody, and what takes
+    0.1 ms (a checkpoint, now and then, 4 ms) is done in place, without the two wake-ups of a thread that would cost more.
     """
 
     def __init__(self, path: str, clock: Callable[[], float] = time.time, *, alone: bool = False) -> None:
