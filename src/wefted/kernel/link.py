@@ -41,8 +41,8 @@ from .transaction import GONE, Place, Transaction
 
 _VETH_INFO_PEER = 1
 _ONE_QUEUE = u32(IFLA_NUM_TX_QUEUES, 1) + u32(IFLA_NUM_RX_QUEUES, 1)
-"""By default a veth gets a queue for each CPU, each an object in sysfs: a quarter of the create call with two CPUs. It needs but
-one: it has no lock to spread, and receives on the CPU that sends (drivers/net/veth.c)."""
+"""By default a veth gets a queue for each CPU, each an object in sysfs: a quarter of the create call with two CPUs. One is all
+it needs: it has no lock to spread, and receives on the CPU that sends (drivers/net/veth.c)."""
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL})
 
 
