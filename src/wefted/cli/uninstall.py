@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,7 +70,10 @@ def _paths(config: Config) -> Sequence[Path]:
 def _remove(path: Path) -> bool:
     """Remove what is ours in a directory, and tell whether the directory is gone too."""
     if path.name == "wefted":
-        shutil.rmtree(path)
+        for inner in path.iterdir():
+            shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
+        with contextlib.suppress(OSError):  # somebody has mounted a disk there: the empty folder is theirs
+            path.rmdir()
         return True
     # a directory that somebody chose may hold more than what is ours
     for name in FILES:
