@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 LAB = Path(__file__).parent / "lab"
 NEEDS_ROOT = "lab tests make namespaces, which needs root: run `sudo make test`"
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start: a run in the background of a script inherits that it is ignored, and hands it on."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
