@@ -34,8 +34,11 @@ class ClusterView:
         self.unreadable: dict[str, str] = {}
 
     def replace(self, snapshot: Snapshot) -> set[str]:
-        """Take a whole new picture; return the keys that are not what they were."""
-        changed = {key for key in self.revisions if key not in snapshot.items}
+        """Take a whole new picture; return the keys that are not what they were.
+
+        It may have been drawn before the last writes that we know of: what is newer than the picture stays.
+        """
+        changed = {key for key, at in self.revisions.items() if key not in snapshot.items and at <= snapshot.revision}
         for key in changed:
             self._drop(key)
         return changed | self.update(snapshot.items.values(), snapshot.revision)
@@ -57,6 +60,13 @@ class ClusterView:
 
     def revision_of(self, key: str) -> int:
         return self.revisions.get(key, 0)
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the networks and leases, as key and value, in which the cluster consists."""
+        for name, network in self.networks.items():
+            yield keys.network(name), codec.dumps(network)
+        for key, lease in self.leases.items():
+            yield key, codec.dumps(lease)
 
     def leases_of(self, network: str) -> list[Lease]:
         return [lease for lease in self.leases.values() if lease.network == network]

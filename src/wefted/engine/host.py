@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wefted.drivers import DRIVERS
-from wefted.errors import NotFound, Unreachable
+from wefted.errors import Conflict, NotFound, Unreachable
 from wefted.interfaces import Kernel, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model import codec
@@ -77,6 +78,7 @@ class Host:
         await self.book.load()
         if self.shared:
             self.view.replace(await self._cached())
+            self.view.revision = await self._last_revision()
         await self.refresh()
 
     async def refresh(self) -> set[str]:
@@ -92,6 +94,8 @@ class Host:
         """Take what the cluster's watch delivered into the view and the cache; return the keys that changed."""
         self.store_error = ""
         if isinstance(seen, Snapshot):
+            if self.shared and seen.revision < self.view.revision:
+                seen = await self._restored()
             changed = self.view.replace(seen)
             values = {key: item.value for key, item in seen.items.items()}
         else:
@@ -213,7 +217,31 @@ class Host:
             value = values.get(key)
             name = keys.LOCAL_CLUSTER + key
             ops.append(Delete(name) if value is None else Put(name, value))
+        ops.append(Put(keys.LOCAL_REVISION, str(self.view.revision).encode()))
         await self.local.write(ops)
+
+    async def _last_revision(self) -> int:
+        found = (await self.local.read(keys.LOCAL_REVISION)).items.get(keys.LOCAL_REVISION)
+        return int(found.value) if found is not None and found.value else 0
+
+    async def _restored(self) -> Snapshot:
+        """Return the cluster as it is now; where the store has lost its data, give back to it first what this host remembers.
+
+        A store whose revision went backwards was made anew or from an old backup. Networks do not end by that: their containers
+        run. Every host writes what is missing, and the first one wins.
+        """
+        snapshot = await self.cluster.read("")
+        if snapshot.revision >= self.view.revision:
+            return snapshot
+        log.warning("the cluster store has lost its data; writing it again", extra={"revision": snapshot.revision})
+        records = dict(self.view.records())
+        records[keys.NUMBER] = str(max((n.number for n in self.view.networks.values()), default=0)).encode()
+        for key, value in records.items():
+            with contextlib.suppress(Conflict):
+                await self.cluster.write([Put(key, value, expect=0)])
+        self.view = ClusterView()
+        self.segments.clear()
+        return await self.cluster.read("")
 
 
 async def identity(local: Store, name: str, new_id: str, default_name: str) -> tuple[str, str]:

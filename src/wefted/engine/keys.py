@@ -1,8 +1,8 @@
 """Where each record lives.
 
 Cluster store: networks/NAME, number (the last one given to a network), nodes/ID, leases/NETWORK/..., endpoints/NODE/ID.
-Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, and cluster/KEY: the cluster as it was last seen, or on a
-               single host the cluster itself.
+Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, revision (of the cluster, as last seen) and
+               cluster/KEY: the cluster as it was last seen, or on a single host the cluster itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ LOCAL_ENDPOINTS = "endpoint/"
 LOCAL_NODE = "node"
 LOCAL_SETTINGS = "settings"
 LOCAL_CLUSTER = "cluster/"
+LOCAL_REVISION = "revision"
 
 
 def network(name: str) -> str:

@@ -11,6 +11,7 @@ from wefted.errors import InUse, KernelError, NotFound, Unreachable, UsageError
 from wefted.model.objects import HOST, Netns
 from wefted.model.route import Route
 from wefted.model.sandbox import SandboxEvent
+from wefted.store.memory import MemoryStore
 
 from .cluster import Member, members
 
@@ -159,6 +160,38 @@ async def test_without_the_store_containers_come_and_go() -> None:
     a.engine.publisher.everything()
     await a.engine.publisher.flush()
     assert [row["container"] for row in await b.call("endpoint.list")] == ["netns:c2"]
+
+
+async def test_a_store_that_lost_its_data_gets_it_back() -> None:
+    a, b = await members(2)
+    await a.call("network.create", name="net", backend="vxlan")
+    for host in (a, b):
+        await host.call("network.connect", network="net", containers=[host.add("c")])
+    for host in (a, b):
+        await host.settle()
+    before = [await host.call("endpoint.list") for host in (a, b)]
+    inspected = await a.call("network.inspect", names=["net"])
+    empty = MemoryStore()
+    for host in (a, b):
+        host.cluster.inner = empty
+    await a.start()
+    await b.settle()
+    for host in (a, b):
+        host.engine.publisher.everything()
+        await host.engine.publisher.flush()
+        assert await host.settle() == 0, "the kernel had all of it all the time"
+    await a.settle()
+    assert [await host.call("endpoint.list") for host in (a, b)] == before
+    assert await a.call("network.inspect", names=["net"]) == inspected
+    assert (await b.call("network.create", name="other"))["number"] == 2
+
+
+async def test_an_old_picture_of_the_cluster_hides_nothing_new() -> None:
+    host = await one()
+    old = await host.cluster.read("")
+    await host.call("network.create", name="net")
+    await host.engine.host.take(old)
+    assert [network["name"] for network in await host.call("network.list")] == ["net"]
 
 
 async def test_a_container_that_comes_back_is_attached_as_it_was() -> None:
