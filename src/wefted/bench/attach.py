@@ -24,7 +24,7 @@ from .worker import Worker
 
 WITH_AGENT = ("agent", "cli-agent")
 WITHOUT_AGENT = ("cli-alone", "cni", "cni-masquerade", "ip-batch", "ip-calls")
-ROUND = 10
+ROUND = 25
 """Attaches in a row of one contender, before the next has its turn."""
 PAUSE = 0.2
 """Seconds before each turn, off the clock: the kernel finishes what the one before has left to it (RCU, dead processes)."""
