@@ -81,6 +81,11 @@ class Host:
             self.view.revision = await self._last_revision()
         await self.refresh()
 
+    async def reach(self) -> None:
+        """Raise `Unreachable` while the cluster is away: before the lock is taken, for attaches must not wait for that."""
+        if self.shared:
+            await self.cluster.read(keys.NUMBER)
+
     async def refresh(self) -> set[str]:
         """Read the whole cluster; when it does not answer, keep what is known and remember why."""
         try:

@@ -32,6 +32,7 @@ class Networks:
         self._host = host
 
     async def create(self, request: NetworkCreate) -> Any:
+        await self._host.reach()
         async with self._host.lock:
             return network_json(self._host, await self.make(request))
 
@@ -72,6 +73,7 @@ class Networks:
 
     async def remove(self, request: NetworkNames) -> Any:
         """Remove all of the named networks, or none of them."""
+        await self._host.reach()
         async with self._host.lock:
             await self._host.refresh()
             networks = [await self._host.network(name) for name in dict.fromkeys(request.names)]
@@ -83,6 +85,7 @@ class Networks:
         return {"removed": [network.name for network in networks]}
 
     async def prune(self, _: Nothing) -> Any:
+        await self._host.reach()
         async with self._host.lock:
             await self._host.refresh()
             unused = [network for network in self._sorted() if not list(self._members(network.name))]
@@ -111,6 +114,7 @@ class Networks:
 
     async def set_exposed(self, name: str, exposed: bool) -> Any:
         """Open or close a network; nothing happens where it is so already."""
+        await self._host.reach()
         async with self._host.lock:
             network = await self._host.network(name)
             if exposed and network.internal:
@@ -144,6 +148,7 @@ class Networks:
 
     async def remove_hosts(self, request: HostNames) -> Any:
         """Forget hosts: their records, endpoints and blocks. This node itself is refused."""
+        await self._host.reach()
         async with self._host.lock:
             await self._host.refresh()
             chosen = [self._node_id(name) for name in request.names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from typing import Any
 
@@ -160,6 +161,22 @@ async def test_without_the_store_containers_come_and_go() -> None:
     a.engine.publisher.everything()
     await a.engine.publisher.flush()
     assert [row["container"] for row in await b.call("endpoint.list")] == ["netns:c2"]
+
+
+async def test_nobody_waits_for_what_waits_for_the_store() -> None:
+    host = await one()
+    await host.call("network.create", name="net")
+    host.cluster.cut = True
+    async with host.engine.host.lock:
+        for operation, parameters in {
+            "network.create": {"name": "other"},
+            "network.remove": {"names": ["net"]},
+            "network.prune": {},
+            "network.expose": {"name": "net"},
+            "host.remove": {"names": ["h9"]},
+        }.items():
+            with pytest.raises(Unreachable):
+                await asyncio.wait_for(host.call(operation, **parameters), 1)
 
 
 async def test_a_store_that_lost_its_data_gets_it_back() -> None:
