@@ -5,7 +5,11 @@
 # PYTHON=... chooses the interpreter. Exit 2: something is missing that it cannot install; it says what.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export PATH="$PATH:/usr/sbin:/sbin" PIP_DISABLE_PIP_VERSION_CHECK=1
+# Without our own environment, should it be active: it cannot be what it is made from.
+PATH=":$PATH:/usr/sbin:/sbin:"
+PATH="${PATH//":$PWD/.venv/bin:"/:}"
+PATH="${PATH#:}"
+export PATH="${PATH%:}" PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { printf 'env: %s\n' "$*"; }
 
@@ -77,12 +81,12 @@ system_packages() {
   fi
 }
 
-# What the environment was made from; a change of any of it, or of the folder's place, makes it anew.
+# What the environment was made from; a change of any of it, or of the folder's place, makes it anew. Which of several
+# interpreters comes first on the PATH (of root, of a user, of a script) is not part of it, unless PYTHON says so.
 wanted_stamp() {
   {
     cat uv.lock pyproject.toml src/wefted/__init__.py packaging/env/prepare.sh
-    printf '%s\n' "$PWD" "$1"
-    "$1" --version
+    printf '%s\n' "$PWD" "${PYTHON:-}"
   } | sha256sum
 }
 
@@ -103,8 +107,8 @@ python_environment() {
   python=$(find_python)
   [ -n "$python" ] || stop "Python 3.11 or later is not there; set PYTHON=/path/to/python3"
   has_venv "$python" || stop "$python has no venv module; install it, or set PYTHON=/path/to/another/python3"
-  stamp=$(wanted_stamp "$python")
-  if [ -x .venv/bin/wefted ] && [ "$stamp" = "$(cat .venv/wefted.stamp 2>/dev/null)" ]; then
+  stamp=$(wanted_stamp)
+  if [ -x .venv/bin/wefted ] && .venv/bin/python -c pass 2>/dev/null && [ "$stamp" = "$(cat .venv/wefted.stamp 2>/dev/null)" ]; then
     return 0
   fi
   say "preparing .venv with $("$python" --version): what uv.lock lists"
