@@ -34,7 +34,20 @@ KEPT = {
 }
 """Directories of each role that lie on its disk."""
 HIDDEN = frozenset(
-    ("wefted", "wefted-lab", "docker", "containerd", "cni", "containers", "openvswitch", "wireguard", "etcd", "lxc", "machines")
+    (
+        "wefted",
+        "wefted-lab",
+        "docker",
+        "containerd",
+        "cni",
+        "containers",
+        "openvswitch",
+        "wireguard",
+        "etcd",
+        "lxc",
+        "machines",
+        "netns",
+    )
 )
 """What no virtual machine sees of the real one: the settings and containers of engines, and the disks of its labs."""
 RUN_DIRECTORIES = ("netns", "lock", "cgroup", "machine")
