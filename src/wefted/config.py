@@ -25,6 +25,10 @@ class Config:
     interval: float = 30.0
     """Seconds between two passes over everything."""
     log_level: str = "info"
+    dns_domain: str = "weft.internal"
+    """What the names of containers end with."""
+    dns_address: str = "127.0.0.77"
+    """Where the host itself asks for names, besides the gateways of its networks; `off`: the agent answers no DNS."""
 
     @property
     def socket(self) -> Path:

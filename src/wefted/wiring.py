@@ -28,6 +28,7 @@ from wefted.kernel.linux import LinuxKernel
 from wefted.model.node import Node
 from wefted.model.records import Put
 from wefted.runtime import RUNTIMES
+from wefted.services.dns.zone import folded, valid
 from wefted.store.open import open_store
 from wefted.store.prefixed import PrefixedStore
 from wefted.store.sqlite import SqliteStore
@@ -58,6 +59,7 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
             book=AddressBook(local),
             shared=bool(config.store),
             live=live,
+            domain=_domain(config),
         )
         await host.load()
     except BaseException:
@@ -131,6 +133,13 @@ def _wait_for(condition: Callable[[], bool], wait: float, config: Config) -> Non
         if time.monotonic() >= end:
             raise Unreachable(f"another wefted holds {config.lock}", "if an agent is starting, wait for it: wefted status")
         time.sleep(0.01)
+
+
+def _domain(config: Config) -> str:
+    domain = folded(config.dns_domain)
+    if not valid(domain):
+        raise UsageError(f"dns_domain {config.dns_domain!r} is no domain", "choose one such as weft.internal")
+    return domain
 
 
 def _advertised(config: Config) -> Any:

@@ -66,7 +66,7 @@ def on() -> Iterator[On]:
 
 @pytest.mark.parametrize(
     ("command", "title"),
-    [("status", "status"), ("network ls", "network"), ("ps", "endpoints"), ("host ls", "host")],
+    [("status", "status"), ("network ls", "network"), ("ps", "endpoints"), ("host ls", "host"), ("dns ls", "dns")],
 )
 def test_a_command_prints_the_documented_keys(on: On, command: str, title: str) -> None:
     printed = json.loads(on("h1", f"{WEFTED} {command} --json"))
@@ -85,6 +85,11 @@ def test_inspect_shows_leases_and_endpoints(on: On) -> None:
     (host,) = json.loads(on("h1", f"{WEFTED} host inspect h2 --json"))
     assert set(host) == {*documented("host")[0], "leases", "members"}
     assert keys(host["members"]) == keys(documented("endpoints"))
+
+
+def test_a_lookup_tells_what_a_name_stands_for(on: On) -> None:
+    expected = documented("dns", 1)
+    assert keys(json.loads(on("h1", f"{WEFTED} dns lookup _80._tcp.c1 --json"))) == keys(expected)
 
 
 def test_a_plan_lists_changes(on: On) -> None:

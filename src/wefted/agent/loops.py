@@ -18,6 +18,8 @@ from wefted.interfaces import Runtime
 from wefted.model.objects import HOST, Netns
 from wefted.model.records import Snapshot
 
+from .names import NameService
+
 log = logging.getLogger("wefted.agent")
 
 QUIET = 0.05
@@ -30,8 +32,9 @@ RETRY = 0.5
 class Loops:
     """The agent's tasks. One that fails with a `WeftedError` is logged and started again; any other error ends the agent."""
 
-    def __init__(self, engine: LocalEngine, interval: float) -> None:
+    def __init__(self, engine: LocalEngine, interval: float, names: NameService) -> None:
         self._engine = engine
+        self._names = names
         self._host = engine.host
         self._interval = interval
         self._addressing = Addressing(engine.host)
@@ -53,6 +56,7 @@ class Loops:
             self._watch_kernel(),
             self._timer(),
             self._engine.publisher.run(),
+            self._names.run(),
             *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
         ]
         if self._host.shared:  # alone, only this process writes

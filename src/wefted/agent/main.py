@@ -15,6 +15,7 @@ from wefted.wiring import locked, open_engine
 from . import logs, notify
 from .api import serving
 from .loops import Loops
+from .names import NameService
 
 log = logging.getLogger("wefted.agent")
 
@@ -34,7 +35,7 @@ async def _serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     engine = await open_engine(config, live=True)
     try:
-        loops = Loops(engine, config.interval)
+        loops = Loops(engine, config.interval, NameService(engine, config.dns_address))
         await loops.first_pass()
         async with serving(engine, config.socket):
             log.info("ready", extra={"pid": os.getpid(), "node": engine.host.node.name, "store": engine.host.cluster_url})

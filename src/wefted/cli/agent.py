@@ -124,6 +124,7 @@ def _screen(status: Mapping[str, Any]) -> Iterator[str]:
     yield f"networks   {status['networks']}"
     yield f"endpoints  {status['endpoints']}"
     yield from (f"           {failed['endpoint']}: {failed['error']}" for failed in status.get("failed", ()))
+    yield from _dns(status.get("dns") or {})
     yield f"reconcile  {_reconcile(status['reconcile'])}"
     yield "kernel     " + ("has everything" if not missing else f"without {', '.join(missing)}")
     yield from (f"           {feature}: {reason}" for feature, reason in missing.items())
@@ -132,6 +133,13 @@ def _screen(status: Mapping[str, Any]) -> Iterator[str]:
 def _node(node: Mapping[str, Any]) -> str:
     name, underlay = node["name"], ", ".join(node["underlay"])
     return f"{name}" + (f" ({underlay} on {node['device']}, MTU {node['mtu']})" if underlay else "")
+
+
+def _dns(dns: Mapping[str, Any]) -> Iterator[str]:
+    if dns.get("listening"):
+        yield f"names      {dns['names']} in {dns['domain']}, asked at {', '.join(dns['listening'])}"
+    if dns.get("error"):
+        yield f"           {dns['error']}" if dns["listening"] else f"names      not answered: {dns['error']}"
 
 
 def _reconcile(last: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ COMMANDS = {
     "expose": "endpoint",
     "hide": "endpoint",
     "host": "host",
+    "dns": "dns",
     "plan": "document",
     "apply": "document",
     "lab": "lab",

@@ -39,7 +39,8 @@ def uninstall(config: Config, plan: bool, yes: bool, as_json: bool) -> None:
     """Remove everything of ours from this host: links, routes, firewall, state. Its containers lose these networks."""
     if plan:
         foreseen = perform(config, "uninstall", {"dry_run": True})
-        show({**foreseen, "paths": [str(path) for path in _paths(config)]}, as_json, _would)
+        doomed = [*_paths(config), *_resolvers()]
+        show({**foreseen, "paths": [str(path) for path in doomed]}, as_json, _would)
         return
     if not yes and sys.stdin.isatty():
         click.confirm("Remove all networks of wefted from this host, and its state?", abort=True, err=True)
@@ -48,7 +49,7 @@ def uninstall(config: Config, plan: bool, yes: bool, as_json: bool) -> None:
     if result.get("failures"):
         raise WeftedError("not everything could be removed, so the state is kept", "see what is left: wefted uninstall --plan")
     paths = _paths(config)
-    gone = [path for path in paths if _remove(path)]
+    gone = [path for path in paths if _remove(path)] + _remove_resolvers()
     show({**result, "paths": [str(path) for path in gone]}, as_json, _did)
     for path in set(paths) - set(gone):
         click.echo(f"wefted: {path} is kept: it holds files that are not ours", err=True)
@@ -65,6 +66,22 @@ def _stop_agent(config: Config) -> None:
 def _paths(config: Config) -> Sequence[Path]:
     places = dict.fromkeys((Path(config.state_dir), Path(config.runtime_dir)))
     return [path for path in places if path.exists()]
+
+
+def _resolvers() -> list[Path]:
+    """Return what we have written for `ip netns exec`."""
+    from wefted.runtime.resolvconf import DIRECTORY, ResolvConfs
+
+    return [DIRECTORY / name / "resolv.conf" for name in ResolvConfs().ours()]
+
+
+def _remove_resolvers() -> list[Path]:
+    from wefted.runtime.resolvconf import ResolvConfs
+
+    found, files = _resolvers(), ResolvConfs()
+    for path in found:
+        files.remove(path.parent.name)
+    return found
 
 
 def _remove(path: Path) -> bool:

@@ -16,6 +16,7 @@ from wefted.model.objects import Change
 from .apply import Documents
 from .endpoints import Endpoints
 from .host import Host
+from .names import Names
 from .nearest import nearest
 from .networks import Networks
 from .operations import OPERATIONS, Nothing, Plan, Uninstall
@@ -34,6 +35,7 @@ class LocalEngine:
         self.endpoints = Endpoints(host)
         self.networks = Networks(host)
         self.publisher = Publisher(host)
+        self.names = Names(host)
         self._documents = Documents(host, self.networks, self.endpoints)
         self._removal = Removal(host)
         self._started = time.time()
@@ -54,6 +56,8 @@ class LocalEngine:
             "host.list": self.networks.hosts,
             "host.inspect": self.networks.inspect_hosts,
             "host.remove": self.networks.remove_hosts,
+            "dns.list": self.names.list_all,
+            "dns.lookup": self.names.lookup,
             "plan": self._plan,
             "apply": self._apply,
             "reconcile": self._reconcile,
@@ -112,6 +116,7 @@ class LocalEngine:
             "endpoints": len(host.endpoints),
             "failed": [{"endpoint": i, "error": error} for i, error in sorted(host.failures.items())],
             "unreachable": self._unreachable(),
+            "dns": {"address": None, "listening": [], "domain": host.domain, "names": 0, "error": ""} | host.dns,
             "kernel": {"missing": missing},
             "reconcile": {"at": None, "changes": 0, "failures": []} | host.last_pass,
             "unreadable": host.view.unreadable,

@@ -48,6 +48,10 @@ class Host:
     """Whether the cluster store is another one than the local state, so that what it says must be cached here."""
     live: bool = False
     """Whether an agent keeps this object: then what was planned before is known to be in place."""
+    domain: str = "weft.internal"
+    """What the names of containers end with."""
+    dns: dict[str, Any] = field(default_factory=dict)
+    """How the name server is: keys as in `status`."""
     view: ClusterView = field(default_factory=ClusterView)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     containers: dict[str, set[str]] = field(default_factory=dict)
@@ -62,6 +66,10 @@ class Host:
     unpublished: set[str] = field(default_factory=set)
     """Endpoint ids whose published record may differ from ours."""
     published: asyncio.Event = field(default_factory=asyncio.Event)
+    renamed: set[str] = field(default_factory=set)
+    """Keys (as in the cluster store) of endpoints that changed since somebody last asked, ours and others'."""
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when an endpoint, or where this host has gateways, may have changed."""
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.kernel)
@@ -106,6 +114,7 @@ class Host:
         else:
             changed = self.view.update(seen)
             values = {item.key: item.value for item in seen}
+        self._rename(key for key in changed if key.startswith(keys.ENDPOINTS))
         if any(not key.startswith(keys.ENDPOINTS) for key in changed):
             self.segments.clear()
         if self.shared and changed:
@@ -168,6 +177,7 @@ class Host:
         self.book.written(addresses, revision)
         for endpoint in todo:
             self._enter(endpoint)
+        self._rename(keys.published(self.node.id, e.id) for e in todo)
         self.announce(e.id for e in todo)
 
     async def drop(self, endpoints: Iterable[Endpoint]) -> None:
@@ -182,6 +192,7 @@ class Host:
             self.endpoints.pop(endpoint.id, None)
             self.failures.pop(endpoint.id, None)
             self.containers.get(endpoint.container, set()).discard(endpoint.id)
+        self._rename(keys.published(self.node.id, e.id) for e in todo)
         self.announce(e.id for e in todo)
 
     def announce(self, identifiers: Iterable[str]) -> None:
@@ -191,11 +202,24 @@ class Host:
         self.unpublished.update(identifiers)
         self.published.set()
 
+    def take_renamed(self) -> set[str]:
+        """Return the keys in `renamed`, and begin anew."""
+        found, self.renamed = self.renamed, set()
+        return found
+
+    def node_name(self, node_id: str) -> str:
+        """Return the name of a host, this one's own included."""
+        return self.node.name if node_id == self.node.id else self.view.node_name(node_id)
+
     def of(self, container: str) -> list[Endpoint]:
         """Return the endpoints of a container, by its full name (`netns:c1`) or its bare one."""
         if ":" in container:
             return [self.endpoints[i] for i in self.containers.get(container, ())]
         return [e for e in self.endpoints.values() if e.container.partition(":")[2] == container]
+
+    def _rename(self, published: Iterable[str]) -> None:
+        self.renamed.update(published)
+        self.moved.set()
 
     def _enter(self, endpoint: Endpoint) -> None:
         self.endpoints[endpoint.id] = endpoint

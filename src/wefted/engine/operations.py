@@ -89,6 +89,12 @@ class HostNames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    name: str
+    """A name, with or without the domain, or an address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Uninstall:
     dry_run: bool = False
 
@@ -118,6 +124,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "host.list": Operation(Nothing, "List the hosts of the cluster."),
     "host.inspect": Operation(HostNames, "Show hosts with their leases and endpoints."),
     "host.remove": Operation(HostNames, "Forget hosts that are gone for good, and free their blocks."),
+    "dns.list": Operation(Nothing, "List the names of every endpoint."),
+    "dns.lookup": Operation(Lookup, "Tell what a name or an address stands for."),
     "plan": Operation(Plan, "Show what apply would change; without a document, what reconcile would repair."),
     "apply": Operation(Plan, "Make what a document describes; without a document, repair."),
     "reconcile": Operation(Nothing, "Make the kernel match what is stored, now; the number of changes."),

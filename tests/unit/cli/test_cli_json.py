@@ -25,6 +25,7 @@ ELSEWHERE = ("lab", "demo", "bench")
         (["network", "connect", "blue", "netns:c1"], "network.connect", "endpoints"),
         (["host", "ls"], "host.list", "host"),
         (["host", "inspect", "h1"], "host.inspect", "host"),
+        (["dns", "ls"], "dns.list", "dns"),
         (["plan"], "plan", "plan, apply, uninstall"),
     ],
 )

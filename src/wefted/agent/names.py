@@ -1,0 +1,131 @@
+"""Names: keeps zone, name server and the containers' resolv.conf in step with the endpoints.
+
+The server listens on this host's gateway addresses, where the containers of these networks reach it, and on one address of
+the host's own loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from wefted.drivers import DRIVERS
+from wefted.engine.engine import LocalEngine
+from wefted.errors import UsageError
+from wefted.model.network import Endpoint
+from wefted.model.objects import IPAddress
+from wefted.runtime.resolvconf import KIND, ResolvConfs, text
+from wefted.services.dns.server import Server
+from wefted.services.dns.upstream import Forwarder
+
+log = logging.getLogger("wefted.names")
+
+OFF = "off"
+RETRY = 5.0
+"""Seconds until an address that was in use is tried again."""
+
+
+class NameService:
+    """One task of the agent. What fails is told in `status`, and the agent goes on."""
+
+    def __init__(self, engine: LocalEngine, address: str, files: ResolvConfs | None = None) -> None:
+        """Take the address for the host itself, or `off`. Raises `UsageError`."""
+        self._host = engine.host
+        self._names = engine.names
+        self._own = own_address(address)
+        self._files = files or ResolvConfs()
+        self._server = Server(engine.names.zone, Forwarder(own=lambda: self._server.addresses).ask)
+        self._unwritten: dict[str, str] = {}
+        """Container -> why its resolv.conf is not what it should be."""
+        self._written: dict[str, set[str]] = {}
+        """Container -> the ids of the endpoints that its resolv.conf speaks of."""
+
+    async def run(self) -> None:
+        """Follow the host until cancelled."""
+        self._sweep()
+        try:
+            while True:
+                self._host.moved.clear()
+                await self._follow(self._names.refresh())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._host.moved.wait(), RETRY if self._server.errors else None)
+        finally:
+            await self._server.close()
+
+    async def _follow(self, dirty: set[str]) -> None:
+        """Act on what changed: `dirty` has the keys of endpoints."""
+        before, errors = self._server.addresses, self._server.errors
+        await self._server.listen(self._wanted())
+        for error in self._server.errors.values():
+            if error not in errors.values():
+                log.warning("no names", extra={"error": error})
+        everything = self._server.addresses != before
+        self._write({e.container for e in self._host.endpoints.values()} if everything else self._containers(dirty))
+        self._tell()
+
+    def _wanted(self) -> set[IPAddress]:
+        if self._own is None:
+            return set()
+        networks = (network for network in self._host.view.networks.values() if network.driver in DRIVERS)
+        return {self._own, *(g.ip for network in networks for g in self._host.segment(network).gateways)}
+
+    def _tell(self) -> None:
+        self._host.dns = {
+            "address": str(self._own) if self._own in self._server.addresses else None,
+            "listening": [str(a) for a in sorted(self._server.addresses, key=lambda a: (a.version, a))],
+            "names": len(self._names.zone),
+            "error": "; ".join([*self._server.errors.values(), *self._unwritten.values()]),
+        }
+
+    # -- resolv.conf -------------------------------------------------------------------------------------------------
+
+    def _containers(self, dirty: Iterable[str]) -> set[str]:
+        """Return the containers of this host that these keys are of, those that have just gone too."""
+        identifiers = {key.rpartition("/")[2] for key in dirty}
+        found = {self._host.endpoints[i].container for i in identifiers if i in self._host.endpoints}
+        return found | {c for c in self._written if self._written[c] & identifiers}
+
+    def _write(self, containers: Iterable[str]) -> None:
+        for container in containers:
+            kind, _, name = container.partition(":")
+            if kind == KIND:
+                try:
+                    self._write_one(container, name)
+                    self._unwritten.pop(container, None)
+                except OSError as error:
+                    self._unwritten[container] = f"cannot write the resolv.conf of {container}: {error.strerror}"
+
+    def _write_one(self, container: str, name: str) -> None:
+        endpoints = sorted(self._host.of(container), key=lambda e: (not e.default_route, e.ifname))
+        servers = [server for endpoint in endpoints for server in self._servers(endpoint)]
+        if servers:
+            domain = self._host.domain
+            self._files.write(name, text(servers, [*(f"{e.network.lower()}.{domain}" for e in endpoints), domain]))
+            self._written[container] = {e.id for e in endpoints}
+        else:
+            self._files.remove(name)
+            self._written.pop(container, None)
+
+    def _servers(self, endpoint: Endpoint) -> list[IPAddress]:
+        """Return where a container finds us through one of its endpoints: gateways on which we really listen."""
+        return [gateway for gateway in endpoint.gateways if gateway in self._server.addresses]
+
+    def _sweep(self) -> None:
+        """Remove the files of containers that went while no agent ran."""
+        for name in self._files.ours():
+            if not self._host.of(f"{KIND}:{name}"):
+                with contextlib.suppress(OSError):
+                    self._files.remove(name)
+
+
+def own_address(text: str) -> IPAddress | None:
+    """Return the address of the setting `dns_address`; None: off. Raises `UsageError`."""
+    if text == OFF:
+        return None
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise UsageError(f"dns_address is an IP address of this host or `off`, not {text!r}") from None
