@@ -24,6 +24,8 @@ from wefted.services.dns.upstream import Forwarder
 log = logging.getLogger("wefted.names")
 
 OFF = "off"
+SETTLE = 0.003
+"""Seconds between a change and the look at it: one attach moves its endpoint several times, and need not wait for its name."""
 RETRY = 5.0
 """Seconds until an address that was in use is tried again."""
 
@@ -52,6 +54,7 @@ class NameService:
                 await self._follow(self._names.refresh())
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._host.moved.wait(), RETRY if self._server.errors else None)
+                    await asyncio.sleep(SETTLE)
         finally:
             await self._server.close()
 
