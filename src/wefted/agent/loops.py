@@ -132,7 +132,9 @@ class Loops:
         self._host.announce(key.removeprefix(mine) for key in changed if key.startswith(mine))
         if not any(key.startswith((keys.NETWORKS, keys.LEASES, keys.NODES)) for key in changed):
             return
-        self._wake(HOST, *await self._engine.endpoints.drop_orphans())
+        edited = {key.removeprefix(keys.NETWORKS) for key in changed if key.startswith(keys.NETWORKS)}
+        inside = {endpoint.ns for endpoint in self._host.endpoints.values() if endpoint.network in edited}
+        self._wake(HOST, *inside, *await self._engine.endpoints.drop_orphans())
         try:
             await self._addressing.refresh()
         except (Unreachable, Conflict) as error:

@@ -1,4 +1,4 @@
-"""`wefted network`: create, ls, inspect, rm, prune, connect, disconnect."""
+"""`wefted network`: create, ls, inspect, set, rm, prune, connect, disconnect."""
 
 from __future__ import annotations
 
@@ -79,6 +79,43 @@ def inspect(config: Config, names: Sequence[str], as_json: bool) -> None:
     """Show networks with their blocks and endpoints."""
     found = perform(config, "network.inspect", {"names": names})
     show(found, as_json, lambda networks: [line for item in networks for line in tree(item)])
+
+
+@network.command(
+    name="set",
+    epilog="""
+    wefted network set blue --mtu 1400
+    wefted network set blue --label team=web --label-rm owner --ip-range 10.20.8.0/21
+    wefted network set blue --no-isolation --no-masquerade
+    """,
+)
+@click.argument("name", shell_complete=complete_networks)
+@option("--mtu", type=int, default=None, help="Bytes in a packet, in every container too; 0: from the underlay.")
+@option("--ip-range", metavar="CIDR", multiple=True, help="Hand out addresses of this part of a subnet from now on.")
+@option("--isolation/--no-isolation", default=None, help="Whether other networks of this host are kept out.")
+@option("--masquerade/--no-masquerade", default=None, help="Whether containers leave with their host's address.")
+@option("--label", metavar="K=V", multiple=True, help="Add or replace a label.")
+@option("--label-rm", metavar="K", multiple=True, help="Take a label away.")
+@option("--subnet", metavar="CIDR", multiple=True, hidden=True, help="Cannot be changed.")
+@option("--driver", default="", hidden=True, help="Cannot be changed.")
+@option("--backend", default="", hidden=True, help="Cannot be changed.")
+@json_option
+@click.pass_obj
+def change(config: Config, /, name: str, as_json: bool, **flags: Any) -> None:
+    """Change a network that lives: here at once, on other hosts as soon as their agents hear of it.
+
+    What is not given stays as it is. Addresses that were handed out stay, whatever the range is now.
+    """
+    parameters = {
+        "name": name,
+        **{key: flags[key] for key in ("mtu", "masquerade", "driver", "backend")},
+        "isolated": flags["isolation"],
+        "ip_ranges": flags["ip_range"],
+        "subnets": flags["subnet"],
+        "labels": pairs(flags["label"], "--label"),
+        "unlabel": flags["label_rm"],
+    }
+    show(perform(config, "network.set", parameters), as_json, lambda n: [f"{n['name']} changed"])
 
 
 @network.command(epilog="wefted network rm blue green")

@@ -44,6 +44,7 @@ class LocalEngine:
             "network.create": self.networks.create,
             "network.list": self.networks.list_all,
             "network.inspect": self.networks.inspect,
+            "network.set": self.networks.change,
             "network.remove": self.networks.remove,
             "network.prune": self.networks.prune,
             "network.connect": self.endpoints.connect,

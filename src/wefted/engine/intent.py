@@ -57,7 +57,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     backend.validate(network)
     for subnet in network.subnets:
         block_length(subnet.prefix, integer(network, "block", 0, range(1, 129)) or None)
-    _fitting_mtu(network, backend.overhead(facts.underlay[0].ip if facts.underlay else None), facts)
+    fitting_mtu(network, backend.overhead(facts.underlay[0].ip if facts.underlay else None), facts)
     return network
 
 
@@ -133,7 +133,7 @@ def _subnets(request: NetworkCreate, driver: Driver, known: Iterable[Network], f
     if request.ipv6 and not any(prefix.version == 6 for prefix in prefixes):
         prefixes.append(default_subnet(taken + local, 6, request.name))
     _no_overlap(prefixes, known, local)
-    return _dressed(prefixes, request)
+    return dressed(prefixes, request)
 
 
 def _no_overlap(prefixes: list[IPNetwork], known: Iterable[Network], local: Iterable[IPNetwork]) -> None:
@@ -152,7 +152,7 @@ def _no_overlap(prefixes: list[IPNetwork], known: Iterable[Network], local: Iter
                 raise InUse(f"subnet {prefix} overlaps {mine}, which this host uses already", "choose another subnet")
 
 
-def _dressed(prefixes: list[IPNetwork], request: NetworkCreate) -> tuple[Subnet, ...]:
+def dressed(prefixes: list[IPNetwork], request: NetworkCreate) -> tuple[Subnet, ...]:
     """Give each gateway, range and auxiliary address to the subnet in which it lies."""
     gateways = [spec.address(text) for text in request.gateways]
     ranges = [spec.subnet(text) for text in request.ip_ranges]
@@ -205,7 +205,8 @@ def _number(known: Iterable[Network], options: Mapping[str, str], last: int) -> 
     return number
 
 
-def _fitting_mtu(network: Network, overhead: int, facts: HostFacts) -> None:
+def fitting_mtu(network: Network, overhead: int, facts: HostFacts) -> None:
+    """Raise `UsageError` for an MTU that the underlay or an IP version does not allow; 0 always fits."""
     if not network.mtu:
         return
     least = max((MINIMUM_MTU[s.prefix.version] for s in network.subnets), default=68)

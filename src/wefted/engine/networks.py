@@ -14,10 +14,11 @@ from wefted.model.objects import HOST
 from wefted.model.records import Check, Delete, Op, Put
 
 from . import keys
+from .edit import edited
 from .host import Host
 from .intent import network_from
 from .nearest import nearest
-from .operations import HostNames, NetworkCreate, NetworkName, NetworkNames, Nothing
+from .operations import HostNames, NetworkCreate, NetworkName, NetworkNames, NetworkSet, Nothing
 from .render import endpoint_json, host_json, network_json
 
 ATTEMPTS = 20
@@ -26,7 +27,7 @@ CHUNK = 100
 
 
 class Networks:
-    """Create, list, inspect, remove, prune, expose, hide; and the hosts of the cluster."""
+    """Create, list, inspect, change, remove, prune, expose, hide; and the hosts of the cluster."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -70,6 +71,25 @@ class Networks:
                 | {"leases": [self._lease_json(lease) for lease in leases], "endpoints": rows, "link": network.link}
             )
         return found
+
+    async def change(self, request: NetworkSet) -> Any:
+        """Change a network, here at once and elsewhere as soon as it is heard of. Two editors at once: both are heard."""
+        async with self._host.lock:
+            await self._host.refresh()
+            for _ in range(ATTEMPTS):
+                network = await self._host.network(request.name)
+                changed = edited(network, request, self._host.facts)
+                if changed == network:
+                    return network_json(self._host, network)
+                key = keys.network(network.name)
+                try:
+                    await self._host.commit([Put(key, codec.dumps(changed), expect=self._host.view.revision_of(key))])
+                except Conflict:
+                    await self._host.refresh()
+                    continue
+                await self._host.converge()
+                return network_json(self._host, changed)
+        raise InUse(f"network {request.name!r}: other hosts change it all the time", "try again")
 
     async def remove(self, request: NetworkNames) -> Any:
         """Remove all of the named networks, or none of them."""

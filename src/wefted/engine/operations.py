@@ -38,6 +38,25 @@ class NetworkCreate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSet:
+    """What is not given stays as it is."""
+
+    name: str
+    mtu: int | None = None
+    """0: computed again from the underlay."""
+    ip_ranges: tuple[str, ...] = ()
+    masquerade: bool | None = None
+    isolated: bool | None = None
+    labels: Pairs = ()
+    unlabel: tuple[str, ...] = ()
+    """Keys of labels to take away."""
+    driver: str = ""
+    """This one, `backend` and `subnets` cannot change: they are taken only to say so."""
+    backend: str = ""
+    subnets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkNames:
     names: tuple[str, ...]
 
@@ -112,6 +131,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "network.create": Operation(NetworkCreate, "Make a network; nothing appears on a host before its first endpoint."),
     "network.list": Operation(Nothing, "List all networks of the cluster."),
     "network.inspect": Operation(NetworkNames, "Show networks with their leases and endpoints."),
+    "network.set": Operation(NetworkSet, "Change a network that lives; every host follows."),
     "network.remove": Operation(NetworkNames, "Remove networks; refused while they have endpoints."),
     "network.prune": Operation(Nothing, "Remove all networks without endpoints."),
     "network.connect": Operation(Connect, "Attach containers to a network."),
