@@ -139,13 +139,15 @@ def prune(config: Config, as_json: bool) -> None:
     epilog="""
     wefted network connect blue netns:c1
     wefted network connect blue netns:c1 --ip 10.20.0.9 --alias db --publish 5432:5432
+    wefted network connect green netns:c1 --gateway-priority 10
     wefted network connect blue pid:4242 --ifname eth1 --route 10.99.0.0/16
     ip netns list | cut -d' ' -f1 | sed s/^/netns:/ | wefted network connect blue -
     """
 )
 @click.argument("network", shell_complete=complete_networks)
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
-@option("--ip", metavar="A", multiple=True, help="Its address; one for each IP version.")
+@option("--ip", "--ip6", "ip", metavar="A", multiple=True, help="Its address; one for each IP version.")
+@option("--gateway-priority", type=int, default=0, help="The network with the highest holds the default route.")
 @option("--ifname", metavar="NAME", default="", help="Its interface [default: the next free eth].")
 @option("--mac", metavar="M", default="", help="Its MAC address [default: made from the address].")
 @option("--alias", metavar="N", multiple=True, help="A further name of the container.")
@@ -161,7 +163,7 @@ def connect(config: Config, /, network: str, names: Sequence[str], as_json: bool
     parameters = {
         "network": network,
         "containers": containers(names),
-        **{key: flags[key] for key in ("ip", "ifname", "mac", "publish")},
+        **{key: flags[key] for key in ("ip", "ifname", "mac", "publish", "gateway_priority")},
         "aliases": flags["alias"],
         "routes": flags["route"],
     }

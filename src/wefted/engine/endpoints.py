@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +22,10 @@ from wefted.model.sandbox import Sandbox, SandboxEvent
 from wefted.runtime import search
 
 from .addressing import Addressing
+from .defaultroute import DefaultRoutes
 from .diff import index
 from .host import Host
+from .ifnames import free_name, prefix_of
 from .intent import free_ports, ports_from, supported
 from .operations import Connect, Disconnect, Nothing, Publish
 from .planner import own_objects, plan_endpoint, plan_network
@@ -34,8 +36,6 @@ log = logging.getLogger("wefted.engine")
 
 MOST_INTERFACES = 64
 
-Objects = Mapping[Key, KernelObject]
-
 
 class Endpoints:
     """Attach and detach, one at a time; each holds the host's lock."""
@@ -43,6 +43,7 @@ class Endpoints:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._addressing = Addressing(host)
+        self._defaults = DefaultRoutes(host)
 
     async def list_all(self, _: Nothing) -> Any:
         host = self._host
@@ -87,9 +88,10 @@ class Endpoints:
             container=sandbox.container,
             ns=HOST if network.driver == "host" else sandbox.ns,
             identity=sandbox.identity,
-            ifname=spec.interface_name(request.ifname) if request.ifname else self._free_name(sandbox.container),
+            ifname=spec.interface_name(request.ifname) if request.ifname else self._free_name(network, sandbox.container),
             mac=spec.mac(request.mac) if request.mac else "",
-            default_route=self._may_have_default(network, sandbox.container),
+            default_route=self._defaults.wins(network, sandbox.container, request.gateway_priority),
+            gateway_priority=request.gateway_priority,
             routes=tuple(spec.route(text) for text in request.routes),
             aliases=tuple(spec.alias(text) for text in request.aliases),
             ports=ports,
@@ -100,7 +102,9 @@ class Endpoints:
         granted = await self._addressing.grant(network, draft, request.ip)
         endpoint = granted.endpoint
         try:
-            await host.keep([endpoint], granted.ops)
+            losers = self._defaults.losers(endpoint)
+            await host.keep([endpoint, *losers], granted.ops)
+            await self._defaults.take_from(losers)
             endpoint = await self._realise(endpoint, named=bool(request.ifname), whole=granted.fresh_lease)
         except BaseException:
             await self._undo(endpoint, network, granted.fresh_lease)
@@ -113,7 +117,8 @@ class Endpoints:
         have = {interface.ip for interface in known.addresses}
         other_name = request.ifname and request.ifname != known.ifname
         other_mac = request.mac and spec.mac(request.mac) != known.mac
-        if not wanted <= have or other_name or other_mac:
+        other_priority = request.gateway_priority not in (0, known.gateway_priority)
+        if not wanted <= have or other_name or other_mac or other_priority:
             raise InUse(
                 f"{known.container} is in network {known.network!r} already, as {known.ifname}"
                 f" with {', '.join(map(str, known.addresses)) or 'no address'}",
@@ -141,6 +146,7 @@ class Endpoints:
         raise KernelError(f"{endpoint.container} has no free interface name")
 
     def _given_way(self, endpoint: Endpoint, failures: Iterable[Outcome], named: bool) -> Endpoint | None:
+        network = self._host.view.networks[endpoint.network]
         for failure in failures:
             subject = failure.change.subject
             if failure.errno != errno.EEXIST:
@@ -148,7 +154,7 @@ class Endpoints:
             if isinstance(subject, Route) and subject.destination.prefixlen == 0 and endpoint.default_route:
                 return replace(endpoint, default_route=False)
             if not named and subject.key in (("link", HOST, endpoint.link), ("link", endpoint.ns, endpoint.ifname)):
-                return replace(endpoint, ifname=self._next_name(endpoint))
+                return replace(endpoint, ifname=self._free_name(network, endpoint.container, endpoint.ifname))
         return None
 
     async def _ensure(self, endpoint: Endpoint, whole: bool = False) -> Report:
@@ -164,6 +170,7 @@ class Endpoints:
     async def _undo(self, endpoint: Endpoint, network: Network, fresh_lease: bool) -> None:
         await self._remove_objects([self._host.endpoints.get(endpoint.id, endpoint)])
         await self._host.drop([endpoint])
+        await self._defaults.inherit(endpoint.container)
         if fresh_lease:
             await self._addressing.give_back(network)
             await self._host.converge({HOST})
@@ -186,6 +193,8 @@ class Endpoints:
         if report.failures:
             raise KernelError(f"cannot detach: {report.failures[0].error}", errno=report.failures[0].errno)
         await self._host.drop(endpoints)
+        for container in dict.fromkeys(endpoint.container for endpoint in endpoints):
+            await self._defaults.inherit(container)
 
     async def _remove_objects(self, endpoints: Iterable[Endpoint]) -> Report:
         host = self._host
@@ -221,20 +230,12 @@ class Endpoints:
         segment = host.segment(host.view.networks[endpoint.network])
         before, after = plan_endpoint(segment, endpoint), plan_endpoint(segment, changed)
         await host.keep([changed])
-        report = await self._replace(before, after)
+        report = await host.exchange(before, after)
         if report.failures:
-            await self._replace(after, before)
+            await host.exchange(after, before)
             await host.keep([endpoint])
             raise _refused(endpoint, report)
         return endpoint_json(host, host.node.id, changed)
-
-    async def _replace(self, before: Objects, after: Objects) -> Report:
-        """Go from one plan to another: first what is new or other, then, if all of that was done, what is gone."""
-        host = self._host
-        report = await host.worker(host.reconciler.ensure, {k: v for k, v in after.items() if before.get(k) != v})
-        if not report.failures:
-            await host.worker(host.reconciler.remove, {k: v for k, v in before.items() if k not in after})
-        return report
 
     # -- containers that come and go --------------------------------------------------------------------------------
 
@@ -291,6 +292,8 @@ class Endpoints:
         for endpoint in orphans:
             log.warning("network is gone", extra={"network": endpoint.network, "container": endpoint.container})
         await self._host.drop(orphans)
+        for container in {endpoint.container for endpoint in orphans}:
+            await self._defaults.bequeath(container)
         return {endpoint.ns for endpoint in orphans}
 
     def _note(self, endpoint: Endpoint, report: Report) -> None:
@@ -301,14 +304,8 @@ class Endpoints:
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
-    def _free_name(self, container: str) -> str:
-        taken = {endpoint.ifname for endpoint in self._host.of(container)}
-        return next(f"eth{n}" for n in range(MOST_INTERFACES * 4) if f"eth{n}" not in taken)
-
-    def _next_name(self, endpoint: Endpoint) -> str:
-        taken = {e.ifname for e in self._host.of(endpoint.container)} | {endpoint.ifname}
-        start = int(endpoint.ifname[3:]) + 1 if endpoint.ifname[3:].isdigit() else 0
-        return next(f"eth{n}" for n in range(start, start + MOST_INTERFACES * 4) if f"eth{n}" not in taken)
+    def _free_name(self, network: Network, container: str, after: str = "") -> str:
+        return free_name(prefix_of(network), (endpoint.ifname for endpoint in self._host.of(container)), after)
 
     def _unused_name(self, draft: Endpoint) -> None:
         for other in self._host.of(draft.container):
@@ -316,9 +313,6 @@ class Endpoints:
                 raise InUse(
                     f"{draft.container} has {draft.ifname} already, in network {other.network!r}", "choose another --ifname"
                 )
-
-    def _may_have_default(self, network: Network, container: str) -> bool:
-        return not network.internal and not any(e.default_route for e in self._host.of(container))
 
     def _member(self, network: Network, container: str) -> Endpoint:
         """Return the endpoint of a container in a network, by its full or its bare name."""

@@ -167,6 +167,13 @@ class Host:
         }
         return report
 
+    async def exchange(self, before: Mapping[Key, KernelObject], after: Mapping[Key, KernelObject]) -> Report:
+        """Go from one plan to another: first what is new or other, then, if all of that was done, what is gone."""
+        report = await self.worker(self.reconciler.ensure, {k: v for k, v in after.items() if before.get(k) != v})
+        if not report.failures:
+            await self.worker(self.reconciler.remove, {k: v for k, v in before.items() if k not in after})
+        return report
+
     # -- endpoints -------------------------------------------------------------------------------------------------
 
     async def keep(self, endpoints: Iterable[Endpoint], ops: Iterable[Op] = ()) -> None:

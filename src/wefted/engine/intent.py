@@ -17,6 +17,7 @@ from wefted.model.node import HostFacts
 from wefted.model.objects import IPNetwork
 from wefted.model.options import SHARED, integer
 
+from .ifnames import prefix_of
 from .nearest import nearest
 from .operations import NetworkCreate
 
@@ -53,6 +54,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
         options=tuple(sorted((k, v) for k, v in options.items() if k != "layer")),
         labels=tuple(sorted(request.labels)),
     )
+    prefix_of(network)
     driver.validate(network)
     backend.validate(network)
     for subnet in network.subnets:

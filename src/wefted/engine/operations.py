@@ -78,6 +78,8 @@ class Connect:
     aliases: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     publish: tuple[str, ...] = ()
+    gateway_priority: int = 0
+    """Of a container's networks the one with the highest holds its default route."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,8 @@ class Endpoint:
     addresses: tuple[IPInterface, ...] = ()
     gateways: tuple[IPAddress, ...] = ()
     default_route: bool = True
+    gateway_priority: int = 0
+    """Of a container's networks the one with the highest holds its default route."""
     routes: tuple[StaticRoute, ...] = ()
     aliases: tuple[str, ...] = ()
     ports: tuple[PortMapping, ...] = ()

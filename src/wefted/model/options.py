@@ -12,6 +12,7 @@ from .network import Network
 
 SHARED: Mapping[str, str] = {
     "block": "length of the prefix that each host leases",
+    "ifprefix": "what the names of the interfaces in the containers begin with (eth)",
     "layer": "3: blocks are routed between hosts; 2: one broadcast domain over all hosts",
 }
 """Keys that belong to every network, whatever its driver and backend."""

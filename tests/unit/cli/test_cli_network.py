@@ -122,7 +122,9 @@ def test_pruning_nothing_prints_nothing(agent, run):
 
 def test_connect_sends_what_was_typed(agent, run):
     agent.answers["network.connect"] = [C1]
-    flags = "--ip 10.20.1.2 --ip fd20::2 --ifname eth1 --mac 02:00:00:00:00:01 --alias db --route 10.9.0.0/16"
+    flags = (
+        "--ip 10.20.1.2 --ip6 fd20::2 --gateway-priority 7 --ifname eth1 --mac 02:00:00:00:00:01 --alias db --route 10.9.0.0/16"
+    )
     result = run("network", "connect", "blue", "netns:c1", *flags.split(), "-p", "80:80", "--publish", "53:53/udp")
     assert result.output.splitlines()[1].split() == ["netns:c1", "eth0", "10.20.1.2/24"]
     assert agent.asked == [
@@ -137,6 +139,7 @@ def test_connect_sends_what_was_typed(agent, run):
                 "aliases": ["db"],
                 "routes": ["10.9.0.0/16"],
                 "publish": ["80:80", "53:53/udp"],
+                "gateway_priority": 7,
             },
         )
     ]
