@@ -178,7 +178,8 @@ def commands(item: KernelObject) -> list[str]:
         master = f"master {item.master}" if item.master else ""
         create = f"link add {item.name} {group} mtu {item.mtu} {master} type veth {peer}"
         hairpin = [f"link set {item.name} type bridge_slave hairpin on"] if item.hairpin else []
-        return [create, *hairpin, f"link set {item.name} up"]
+        isolated = [f"link set {item.name} type bridge_slave isolated on"] if item.isolated else []
+        return [create, *hairpin, *isolated, f"link set {item.name} up"]
     if isinstance(item, Vxlan):
         tunnel = f"type vxlan id {item.vni} local {item.local} dev {item.device} dstport {item.port}"
         learning = "learning" if item.learning else "nolearning"

@@ -9,7 +9,7 @@ import pytest
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
-from .acceptance import container, lab_name, wait_for, wefted
+from .acceptance import address_of, container, lab_name, ping, wait_for, wefted
 
 pytestmark = pytest.mark.lab
 
@@ -58,3 +58,35 @@ def test_the_default_route_moves_with_its_holder(lab: Lab) -> None:
         wefted(h1, "network", "disconnect", network, name)
         assert default(h1, "d1") == holder
         assert wefted(h1, "plan") == {"changes": []}
+
+
+def pair(host: Host, network: str, *words: str) -> list[str]:
+    """Make a network with two containers in it; return their addresses."""
+    wefted(host, "network", "create", network, *words)
+    names = [container(host, f"{network}{number}") for number in (1, 2)]
+    return [address_of(row) for row in wefted(host, "network", "connect", network, *names)]
+
+
+def test_without_icc_containers_reach_the_host_alone(lab: Lab) -> None:
+    h1 = lab.host("h1")
+    _, there = pair(h1, "apart", "--subnet", "10.83.0.0/24", "-o", "icc=off")
+    assert ping(h1, "apart1", "10.83.0.1")
+    assert not ping(h1, "apart1", there, deadline=1)
+    assert wefted(h1, "plan") == {"changes": []}
+
+
+def test_in_an_isolated_network_containers_reach_each_other_alone(lab: Lab) -> None:
+    h1 = lab.host("h1")
+    _, there = pair(h1, "alone", "--subnet", "10.84.0.0/24", "-o", "gateway_mode=isolated")
+    link = wefted(h1, "network", "inspect", "alone")[0]["link"]
+    assert ping(h1, "alone1", there)
+    assert h1.run(["ip", "-o", "address", "show", "dev", link]).stdout == ""
+    assert h1.run(["ping", "-c1", "-W1", there], check=False).returncode != 0
+    assert wefted(h1, "plan") == {"changes": []}
+
+
+def test_a_routed_network_is_reached_from_another_host(lab: Lab) -> None:
+    h1, h2 = lab.host("h1"), lab.host("h2")
+    here, _ = pair(h1, "routed", "--subnet", "10.85.0.0/24", "-o", "gateway_mode=routed")
+    h2.run(["ip", "route", "add", "10.85.0.0/24", "via", "192.168.50.1"])
+    assert h2.run(["ping", "-c1", "-W2", here], check=False).returncode == 0

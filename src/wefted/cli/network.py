@@ -26,6 +26,8 @@ def network() -> None:
     wefted network create blue
     wefted network create blue --subnet 10.20.0.0/16 --backend vxlan
     wefted network create dual --subnet 10.30.0.0/24 --subnet fd30::/64 --mtu 1400
+    wefted network create web -o host_binding=127.0.0.1 -o icc=off
+    wefted network create dmz -o gateway_mode=routed -o ifprefix=net
     wefted network create lan --driver macvlan --subnet 192.168.1.0/24 --gateway 192.168.1.1 -o parent=eth0
     """
 )

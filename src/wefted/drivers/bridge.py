@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from wefted.model import naming
+from wefted.model import naming, options
+from wefted.model.firewall import Sysctl
 from wefted.model.link import Bridge, LinkState, Veth
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
-from wefted.model.route import Address
+from wefted.model.route import Address, Route
 
-from . import checks, forwarding
+from . import checks, forwarding, gateway
 from .sandbox import attached, interior
 
 
@@ -20,11 +21,16 @@ class BridgeDriver:
     name = "bridge"
     needs: tuple[str, ...] = ("bridge", "veth", "nft")
     host_gateway = True
-    options: Mapping[str, str] = {}
+    options: Mapping[str, str] = {
+        **gateway.OPTIONS,
+        "icc": "on; off: containers of one host do not reach each other, except by published ports",
+    }
 
     def validate(self, network: Network) -> None:
-        """Raise `UsageError` for unknown options."""
+        """Raise `UsageError` for unknown options, and for values that they do not take."""
         checks.known_options(network, self.options)
+        options.choice(network, "icc", ("on", "off"), "on")
+        gateway.validate(network)
 
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield the bridge with the host's gateway addresses, then a veth for each endpoint."""
@@ -38,10 +44,24 @@ def _bridge(segment: Segment) -> Iterator[KernelObject]:
     # A MAC of its own: a bridge that borrows its first port's changes it, and every neighbour cache, when that port goes.
     mac = naming.mac_of("bridge", network.name, segment.node.id)
     yield Bridge(name=network.link, mac=mac, mtu=segment.mtu, alias=f"wefted {network.name}")
-    for gateway in segment.gateways:
-        yield Address(link=network.link, address=gateway)
+    if gateway.is_isolated(network):
+        yield from _without_host(network)
+        return
+    for address in segment.gateways:
+        yield Address(link=network.link, address=address)
     yield from forwarding.gateway_link(segment, network.link)
     yield from forwarding.uplink(segment)
+
+
+def _without_host(network: Network) -> Iterator[KernelObject]:
+    """Yield what a bridge needs in which the host has no address.
+
+    The kernel gives it an IPv6 link-local one as long as IPv6 is on there. Where br_netfilter is on, the firewall looks where
+    answers would go, so the route stays; nobody answers what the host sends by it, for nobody has a route back.
+    """
+    yield Sysctl(name=f"net/ipv6/conf/{network.link}/disable_ipv6", value="1")
+    for subnet in network.subnets:
+        yield Route(destination=subnet.prefix, link=network.link)
 
 
 def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
@@ -55,6 +75,7 @@ def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
         peer_mac=endpoint.mac,
         # Where br_netfilter is on, a container that asks for its own published port is turned back to its own bridge port.
         hairpin=bool(endpoint.ports) and not segment.network.internal,
+        isolated=segment.network.option("icc") == "off",
     )
     speaks_ipv6 = any(address.version == 6 for address in endpoint.addresses)
     yield LinkState(ns=endpoint.ns, name=endpoint.ifname, mac=endpoint.mac, mtu=segment.mtu, link_local=speaks_ipv6)

@@ -12,7 +12,7 @@ from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import IPAddress, IPNetwork, KernelObject
 from wefted.model.route import Address, Route
 
-from . import checks, forwarding
+from . import checks, forwarding, gateway
 from .sandbox import attached, interior
 
 
@@ -22,12 +22,13 @@ class PtpDriver:
     name = "ptp"
     needs: tuple[str, ...] = ("veth", "nft")
     host_gateway = True
-    options: Mapping[str, str] = {}
+    options: Mapping[str, str] = gateway.OPTIONS
 
     def validate(self, network: Network) -> None:
         """Raise `UsageError` without a subnet, `Unsupported` where hosts shall share a broadcast domain that is not there."""
         checks.known_options(network, self.options)
         checks.some_subnet(network)
+        gateway.validate(network)
         if network.backend != "none" and network.layer == 2:
             raise Unsupported(
                 f"network {network.name!r}: driver ptp has no broadcast domain, so its hosts cannot be joined at layer 2",
@@ -52,16 +53,16 @@ def _host_end(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
         peer_mac=endpoint.mac,
     )
     yield from forwarding.gateway_link(segment, endpoint.link)
-    for gateway in endpoint.gateways:
-        yield Address(link=endpoint.link, address=ip_interface(gateway))
+    for hop in endpoint.gateways:
+        yield Address(link=endpoint.link, address=ip_interface(hop))
     for address in endpoint.addresses:
         yield Route(destination=_alone(address.ip), link=endpoint.link)
 
 
 def _container_end(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
     yield LinkState(ns=endpoint.ns, name=endpoint.ifname, mac=endpoint.mac, mtu=segment.mtu)
-    for gateway in endpoint.gateways:
-        yield Route(ns=endpoint.ns, destination=_alone(gateway), link=endpoint.ifname)
+    for hop in endpoint.gateways:
+        yield Route(ns=endpoint.ns, destination=_alone(hop), link=endpoint.ifname)
     narrow = tuple(ip_interface(address.ip) for address in endpoint.addresses)
     yield from interior(segment.network, replace(endpoint, addresses=narrow))
 

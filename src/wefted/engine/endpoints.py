@@ -218,7 +218,7 @@ class Endpoints:
     async def unpublish(self, request: Publish) -> Any:
         async with self._host.lock:
             endpoint = self._chosen(request)
-            gone = {port for text in request.ports for port in spec.ports(text)}
+            gone = ports_from(request.ports, await self._host.network(endpoint.network))
             for port in gone:
                 if port not in endpoint.ports:
                     raise NotFound(f"{endpoint.container} does not publish {port}", "see what it does: wefted ps")

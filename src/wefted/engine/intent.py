@@ -39,6 +39,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     backend = _chosen("backend", request.backend, BACKENDS)
     _supported((*driver.needs, *backend.needs), facts)
     options = dict(request.options)
+    mode = options.get("gateway_mode", "nat")
     _known_options(options, {**driver.options, **backend.options})
     network = Network(
         name=name,
@@ -48,8 +49,9 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
         number=_number(known.values(), options, last),
         mtu=request.mtu,
         layer=_layer(options, backend.layers, driver.host_gateway),
-        internal=request.internal,
-        masquerade=request.masquerade and not request.internal,
+        internal=request.internal or mode == "isolated",
+        masquerade=request.masquerade and not request.internal and mode not in ("isolated", "routed"),
+        exposed=mode == "routed",
         isolated=request.isolated,
         options=tuple(sorted((k, v) for k, v in options.items() if k != "layer")),
         labels=tuple(sorted(request.labels)),
@@ -70,7 +72,9 @@ def supported(network: Network, facts: HostFacts) -> None:
 
 def ports_from(texts: Iterable[str], network: Network) -> tuple[PortMapping, ...]:
     """Return the published ports that were asked for, ranges as single ports."""
-    ports = tuple(dict.fromkeys(port for text in texts for port in spec.ports(text)))
+    binding = network.option("host_binding")
+    bound = spec.host_address(binding) if binding else None
+    ports = tuple(dict.fromkeys(port for text in texts for port in spec.ports(text, bound)))
     if ports and (network.internal or not DRIVERS[network.driver].host_gateway):
         reason = "it is internal" if network.internal else f"with driver {network.driver} its traffic does not pass the host"
         raise UsageError(f"network {network.name!r} cannot publish ports: {reason}", "publish on a bridge or ptp network")

@@ -13,7 +13,7 @@ from wefted.model.objects import HOST, Netns
 from .address import IFA_PROTO, RTM_DELADDR, RTM_NEWADDR, SCOPE_HOST
 from .expectation import Expectations
 from .fdb import AF_BRIDGE
-from .ifinfo import BRPORT_MODE, RTM_DELLINK, RTM_NEWLINK, RawLink, decode, family, port_info
+from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RTM_DELLINK, RTM_NEWLINK, RawLink, decode, family, port_info
 from .marks import PROTOCOL, is_our_table
 from .neighbor import HEADER, NDA_DST, NDA_PROTOCOL, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
 from .netlink import PORTS, REPLACE, as_int, as_text, attributes
@@ -84,7 +84,7 @@ class Filter:
         """Every new port says what it is; only a change of what it said before is news."""
         index, protinfo = port_info(body)
         port = attributes(protinfo)
-        mode = as_int(port.get(BRPORT_MODE))
+        mode = as_int(port.get(BRPORT_MODE)) | as_int(port.get(BRPORT_ISOLATED)) << 1
         before = self._ports.get((ns, index))
         self._ports[ns, index] = mode
         return before not in (None, mode)

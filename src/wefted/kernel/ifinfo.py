@@ -20,8 +20,8 @@ IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 26, 28, 29, 37
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
-BRPORT_MODE = 4
-"""Of a bridge port: 1 is hairpin."""
+BRPORT_MODE, BRPORT_ISOLATED = 4, 33
+"""Of a bridge port: mode 1 is hairpin; isolated ports do not reach each other."""
 
 IFF_UP = 0x1
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
@@ -82,9 +82,10 @@ def link_info(kind: str, data: bytes = b"") -> bytes:
     return nested(IFLA_LINKINFO, *parts)
 
 
-def hairpin(on: bool) -> bytes:
-    """Return IFLA_LINKINFO that sets hairpin mode of a bridge port; unlike the bridge's own message it goes by name."""
-    data = nested(INFO_SLAVE_DATA, attribute(BRPORT_MODE, bytes([on])))
+def bridge_port(hairpin: bool, isolated: bool) -> bytes:
+    """Return IFLA_LINKINFO that sets the modes of a bridge port; unlike the bridge's own message it goes by name."""
+    modes = attribute(BRPORT_MODE, bytes([hairpin])) + attribute(BRPORT_ISOLATED, bytes([isolated]))
+    data = nested(INFO_SLAVE_DATA, modes)
     return nested(IFLA_LINKINFO, text(INFO_SLAVE_KIND, "bridge"), data)
 
 

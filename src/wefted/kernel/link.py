@@ -25,9 +25,9 @@ from .ifinfo import (
     IFLA_NUM_TX_QUEUES,
     RTM_GETLINK,
     RTM_NEWLINK,
+    bridge_port,
     decode,
     delete_named,
-    hairpin,
     header,
     link_info,
     no_link_local,
@@ -80,8 +80,9 @@ class LinkHandler:
         if new.alias != old.alias:
             body += text(IFLA_IFALIAS, new.alias)
         tx.queue(new.ns, Message(RTM_NEWLINK, 0, body))
-        if isinstance(new, Veth) and isinstance(old, Veth) and new.master and new.hairpin != old.hairpin:
-            tx.queue(new.ns, Message(RTM_NEWLINK, 0, header() + text(IFLA_IFNAME, new.name) + hairpin(new.hairpin)))
+        if isinstance(new, Veth) and isinstance(old, Veth) and new.master and _port_modes(new) != _port_modes(old):
+            modes = bridge_port(new.hairpin, new.isolated)
+            tx.queue(new.ns, Message(RTM_NEWLINK, 0, header() + text(IFLA_IFNAME, new.name) + modes))
 
     def delete(self, old: Link, tx: Transaction) -> None:
         """Delete a link, with others in one go. Raises `Refused`."""
@@ -242,10 +243,14 @@ def _afterthoughts(link: Link) -> list[Message]:
     body = b"".join((
         text(IFLA_IFALIAS, link.alias) if link.alias else b"",
         u32(IFLA_MTU, link.mtu) if isinstance(link, Bridge) and link.mtu else b"",
-        hairpin(True) if isinstance(link, Veth) and link.hairpin else b"",
+        bridge_port(link.hairpin, link.isolated) if isinstance(link, Veth) and (link.hairpin or link.isolated) else b"",
         without_link_local() if isinstance(link, Veth) and link.master else b"",
     ))  # fmt: skip
     return [Message(RTM_NEWLINK, 0, header() + text(IFLA_IFNAME, link.name) + body)] if body else []
+
+
+def _port_modes(link: Veth) -> tuple[bool, bool]:
+    return link.hairpin, link.isolated
 
 
 def _must_be_remade(old: Link, new: Link) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from wefted.model.link import Bridge, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
 from wefted.model.objects import Netns
 
-from .ifinfo import BRPORT_MODE, RawLink
+from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RawLink
 from .netlink import Refused, as_int, attribute, attributes, be16, u8, u16, u32
 
 _BR_FORWARD_DELAY, _BR_STP_STATE = 1, 5
@@ -68,9 +68,11 @@ def _veth_data(link: Veth, below: int) -> bytes:
 
 def _veth(raw: RawLink, names: Names) -> Veth:
     peer_ns, peer_name = names.far_end(raw)
+    port = attributes(raw.slave)
     return Veth(
         ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, master=names.name(raw.master),
-        peer_ns=peer_ns, peer_name=peer_name, hairpin=as_int(attributes(raw.slave).get(BRPORT_MODE)) == 1,
+        peer_ns=peer_ns, peer_name=peer_name, hairpin=as_int(port.get(BRPORT_MODE)) == 1,
+        isolated=as_int(port.get(BRPORT_ISOLATED)) == 1,
     )  # fmt: skip
 
 

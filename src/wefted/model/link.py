@@ -73,6 +73,8 @@ class Veth(Link):
     peer_mac: str = field(default="", compare=False)
     hairpin: bool = False
     """Whether its bridge may send a frame back out of the port that it came in by."""
+    isolated: bool = False
+    """Whether its bridge keeps frames of other isolated ports from it, and its own from them."""
 
     def __str__(self) -> str:
         return self._line("type veth", *_opt("master", self.master), "peer", self.peer_name, "netns", self.peer_ns or "host")

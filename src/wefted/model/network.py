@@ -143,7 +143,7 @@ class Segment:
     @cached_property
     def gateways(self) -> tuple[IPInterface, ...]:
         """The host's own addresses in this network, with the length of the prefix that is on its link."""
-        if not self.host_gateway:
+        if not self.host_gateway or self.network.option("gateway_mode") == "isolated":
             return ()
         found: list[IPInterface] = []
         for lease in self.leases:

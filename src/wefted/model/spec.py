@@ -231,8 +231,17 @@ _PORT = re.compile(
 )
 
 
-def ports(text: str) -> tuple[PortMapping, ...]:
-    """Return one mapping for each port of the range."""
+def host_address(text: str) -> IPAddress | None:
+    """Return an address of a host that ports are published on, its loopback included; None stands for all of them."""
+
+    def wrong(why: str) -> NoReturn:
+        _wrong("host address", text, why, "127.0.0.1, 192.168.1.7, fd77::1")
+
+    return _host_ip(f"[{text}]" if ":" in text else text, wrong)
+
+
+def ports(text: str, host_ip: IPAddress | None = None) -> tuple[PortMapping, ...]:
+    """Return one mapping for each port of the range; `host_ip` is for a text that names no address."""
     example = "8080:80, 127.0.0.1:5353:53/udp, [fd77::1]:8000-8009:9000-9009/tcp"
 
     def wrong(why: str) -> NoReturn:
@@ -249,7 +258,7 @@ def ports(text: str) -> tuple[PortMapping, ...]:
         wrong(f"the host's range has {len(outside)} ports and the container's {len(inside)}")
     if len(outside) > MOST_PORTS:
         wrong(f"the range has {len(outside)} ports, at most {MOST_PORTS} are possible")
-    ip = _host_ip(match["ip"], wrong)
+    ip = _host_ip(match["ip"], wrong) if match["ip"] else host_ip
     pairs = zip(outside, inside, strict=True)
     return tuple(PortMapping(host_port=host, port=port, protocol=protocol, host_ip=ip) for host, port in pairs)
 

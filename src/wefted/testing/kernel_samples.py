@@ -104,6 +104,7 @@ SAMPLES: dict[str, Make] = {
     "veth without a master": lambda ns: Sample(
         replace(veth(ns), master=""), (BRIDGE,), replace(veth(ns), master=BRIDGE.name, mtu=1450)
     ),
+    "veth isolated": lambda ns: Sample(replace(veth(ns), isolated=True), (BRIDGE,), replace(veth(ns), hairpin=True)),
     "veth with hairpin": lambda ns: Sample(replace(veth(ns), hairpin=True), (BRIDGE,), replace(veth(ns), master="")),
     "macvlan": lambda ns: Sample(
         Macvlan(ns=ns, name="eth0", parent=FOREIGN, mac="02:00:00:00:02:01", mtu=1400),
