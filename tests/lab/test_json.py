@@ -77,6 +77,13 @@ def test_a_command_prints_the_documented_keys(on: On, command: str, title: str) 
     assert keys(printed) == keys(expected)
 
 
+def test_ports_have_the_documented_keys(on: On) -> None:
+    printed = json.loads(on("h1", f"{WEFTED} ps --ports --json"))
+    assert [row["host"] for row in printed] == ["h1", "h2"]
+    assert keys(printed) == keys(documented("endpoints", 1))
+    assert printed[0]["reachable_from"] == documented("endpoints", 1)[0]["reachable_from"]
+
+
 def test_inspect_shows_leases_and_endpoints(on: On) -> None:
     (network,) = json.loads(on("h1", f"{WEFTED} network inspect blue --json"))
     assert keys(network["leases"]) == keys([documented("network", 1)])

@@ -90,3 +90,11 @@ def test_a_routed_network_is_reached_from_another_host(lab: Lab) -> None:
     here, _ = pair(h1, "routed", "--subnet", "10.85.0.0/24", "-o", "gateway_mode=routed")
     h2.run(["ip", "route", "add", "10.85.0.0/24", "via", "192.168.50.1"])
     assert h2.run(["ping", "-c1", "-W2", here], check=False).returncode == 0
+
+
+def test_every_host_tells_from_where_ports_are_reachable(lab: Lab) -> None:
+    h1, h2 = lab.host("h1"), lab.host("h2")
+    pair(h1, "bound", "--subnet", "10.86.0.0/24", "-o", "host_binding=127.0.0.1")
+    wefted(h1, "publish", "netns:bound1", "8081:80", "192.168.50.1:8082:80")
+    rows = {row["host_port"]: row["reachable_from"] for row in wefted(h2, "ps", "--ports") if row["network"] == "bound"}
+    assert rows == {8081: ["host"], 8082: ["host", "others", "containers"]}

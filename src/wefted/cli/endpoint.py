@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from wefted.config import Config
 
 
-@click.command(cls=Command, epilog="wefted ps\nwefted ps --json")
+_PLACES = {"host": "its host", "others": "other hosts", "containers": "containers"}
+
+
+@click.command(cls=Command, epilog="wefted ps\nwefted ps --ports\nwefted ps --json")
+@option("--ports", is_flag=True, help="List the published ports instead, and from where each is reachable.")
 @json_option
 @click.pass_obj
-def ps(config: Config, as_json: bool) -> None:
+def ps(config: Config, ports: bool, as_json: bool) -> None:
     """List every endpoint of every host."""
+    if ports:
+        show(perform(config, "endpoint.ports"), as_json, _port_table)
+        return
     show(perform(config, "endpoint.list"), as_json, _table)
 
 
@@ -82,6 +89,17 @@ def _row(endpoint: Mapping[str, Any]) -> Sequence[str]:
     ports = ", ".join(map(port, e["ports"]))
     state = f"{e['state']}: {e['error']}" if e["error"] else e["state"]
     return (e["host"], e["container"], e["network"], e["ifname"], ", ".join(e["addresses"]), ports, state)
+
+
+def _port_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    heads = ("HOST", "ADDRESS", "PORT", "PROTOCOL", "CONTAINER", "NETWORK", "REACHABLE FROM")
+    return table(heads, map(_port_row, rows))
+
+
+def _port_row(row: Mapping[str, Any]) -> Sequence[str]:
+    target = f"{row['container']}:{row['port']}"
+    places = ", ".join(_PLACES[place] for place in row["reachable_from"]) or "nowhere"
+    return (row["host"], row["host_ip"] or "all", str(row["host_port"]), row["protocol"], target, row["network"], places)
 
 
 def _ports(endpoint: Mapping[str, Any]) -> Iterator[str]:

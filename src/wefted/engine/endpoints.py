@@ -29,6 +29,7 @@ from .ifnames import free_name, prefix_of
 from .intent import free_ports, ports_from, supported
 from .operations import Connect, Disconnect, Nothing, Publish
 from .planner import own_objects, plan_endpoint, plan_network
+from .ports import port_rows
 from .reconcile import Report
 from .render import endpoint_json
 
@@ -52,6 +53,11 @@ class Endpoints:
         mine = [(host.node.id, endpoint) for endpoint in host.endpoints.values()]
         rows = [endpoint_json(host, owner, e) for owner, e in (*mine, *host.view.endpoints_elsewhere(host.node.id))]
         return sorted(rows, key=lambda row: (row["network"], row["host"], row["container"]))
+
+    async def list_ports(self, _: Nothing) -> Any:
+        if not self._host.live:
+            await self._host.refresh()
+        return port_rows(self._host)
 
     # -- connect ---------------------------------------------------------------------------------------------------
 

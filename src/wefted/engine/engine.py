@@ -52,6 +52,7 @@ class LocalEngine:
             "network.expose": self.networks.expose,
             "network.hide": self.networks.hide,
             "endpoint.list": self.endpoints.list_all,
+            "endpoint.ports": self.endpoints.list_ports,
             "endpoint.publish": self.endpoints.publish,
             "endpoint.unpublish": self.endpoints.unpublish,
             "host.list": self.networks.hosts,

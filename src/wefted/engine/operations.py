@@ -141,6 +141,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "network.expose": Operation(NetworkName, "Let other hosts reach a network's containers without published ports."),
     "network.hide": Operation(NetworkName, "Undo expose."),
     "endpoint.list": Operation(Nothing, "List every endpoint of every host."),
+    "endpoint.ports": Operation(Nothing, "List every published port of every host, and from where it is reachable."),
     "endpoint.publish": Operation(Publish, "Publish ports of a container."),
     "endpoint.unpublish": Operation(Publish, "Take published ports of a container back."),
     "host.list": Operation(Nothing, "List the hosts of the cluster."),

@@ -24,6 +24,18 @@ def test_ps_is_a_table(agent, run):
     assert lines[2].endswith("failed: no veth")
 
 
+def test_ports_are_a_table(agent, run):
+    row = {"host": "h1", "network": "blue", "container": "netns:web", **WEB["ports"][0]}
+    agent.answers["endpoint.ports"] = [
+        row | {"reachable_from": ["host", "others"]},
+        row | {"host_ip": "127.0.0.1", "reachable_from": []},
+    ]
+    head, first, second = run("ps", "--ports").output.splitlines()
+    assert head.split()[:6] == ["HOST", "ADDRESS", "PORT", "PROTOCOL", "CONTAINER", "NETWORK"]
+    assert first.split() == ["h1", "all", "8080", "tcp", "netns:web:80", "blue", "its", "host,", "other", "hosts"]
+    assert second.split() == ["h1", "127.0.0.1", "8080", "tcp", "netns:web:80", "blue", "nowhere"]
+
+
 def test_ps_fits_the_terminal(agent, run):
     agent.answers["endpoint.list"] = [WEB]
     assert all(len(line) <= 60 for line in run("ps", COLUMNS="60").output.splitlines())
