@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterable
 from ipaddress import ip_address
 
@@ -26,6 +27,8 @@ log = logging.getLogger("wefted.names")
 OFF = "off"
 SETTLE = 0.003
 """Seconds between a change and the look at it: one attach moves its endpoint several times, and need not wait for its name."""
+PACE = 0.1
+"""Seconds from one look to the next: a hundred attaches in a row are a few looks."""
 RETRY = 5.0
 """Seconds until an address that was in use is tried again."""
 
@@ -52,9 +55,10 @@ class NameService:
             while True:
                 self._host.moved.clear()
                 await self._follow(self._names.refresh())
+                looked = time.monotonic()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._host.moved.wait(), RETRY if self._server.errors else None)
-                    await asyncio.sleep(SETTLE)
+                    await asyncio.sleep(max(SETTLE, looked + PACE - time.monotonic()))
         finally:
             await self._server.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
@@ -76,16 +77,27 @@ class Setting:
         self.first, self.second = Upstream("first"), Upstream("second")
 
     async def start(self) -> None:
-        upstream_port = await self.first.start("127.0.0.2", 0)
-        await self.second.start("127.0.0.3", upstream_port)
+        upstream_port = await self._upstreams()
         zone = Zone("weft.internal")
         address = (ip_interface("10.20.0.2/24"),)
         zone.put("a", Endpoint(network="blue", container="netns:c1", ns=Netns("/x"), addresses=address))
         self.forwarder = Forwarder(str(self.file), lambda: self.server.addresses, upstream_port, patience=0.3)
-        self.server = Server(zone, self.forwarder.ask, port=0)
-        await self.server.listen([HERE])
+        for _ in range(20):  # a port that is free for UDP may be taken for TCP
+            self.server = Server(zone, self.forwarder.ask, port=0)
+            await self.server.listen([HERE])
+            if not self.server.errors:
+                break
+            await self.server.close()
         assert self.server.errors == {}
         self.port = self.server.port_of(HERE)
+
+    async def _upstreams(self) -> int:
+        """Start both on one port that is free for both and both ways; return it."""
+        while True:
+            with contextlib.suppress(OSError):
+                port = await self.first.start("127.0.0.2", 0)
+                await self.second.start("127.0.0.3", port)
+                return port
 
     async def stop(self) -> None:
         await self.server.close()
