@@ -131,8 +131,8 @@ def test_life_without_the_store(lab: Lab) -> None:
     lab.cut("etcd")
     try:
         wefted(h1, "network", "connect", "red", container(h1, "c3"))
-        assert getent(h1, "c3", "c2") == [address_of(row(h1, "c2"))]
-        assert getent(h1, "c1", "c3") == [address_of(row(h1, "c3"))]
+        wait_for(lambda: getent(h1, "c3", "c2") == [address_of(row(h1, "c2"))], 2, "the other host's name")
+        wait_for(lambda: getent(h1, "c1", "c3") == [address_of(row(h1, "c3"))], 2, "the new name")
     finally:
         lab.heal("etcd")
     wait_for(lambda: ask(lab.host("h2"), "c3")[0] == "NOERROR", 5, "the name on the other host")

@@ -96,5 +96,8 @@ def test_every_host_tells_from_where_ports_are_reachable(lab: Lab) -> None:
     h1, h2 = lab.host("h1"), lab.host("h2")
     pair(h1, "bound", "--subnet", "10.86.0.0/24", "-o", "host_binding=127.0.0.1")
     wefted(h1, "publish", "netns:bound1", "8081:80", "192.168.50.1:8082:80")
-    rows = {row["host_port"]: row["reachable_from"] for row in wefted(h2, "ps", "--ports") if row["network"] == "bound"}
-    assert rows == {8081: ["host"], 8082: ["host", "others", "containers"]}
+
+    def told() -> dict[int, list[str]]:
+        return {r["host_port"]: r["reachable_from"] for r in wefted(h2, "ps", "--ports") if r["network"] == "bound"}
+
+    wait_for(lambda: told() == {8081: ["host"], 8082: ["host", "others", "containers"]}, 2, "the ports on the other host")

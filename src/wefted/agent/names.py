@@ -27,8 +27,8 @@ log = logging.getLogger("wefted.names")
 OFF = "off"
 SETTLE = 0.003
 """Seconds between a change and the look at it: one attach moves its endpoint several times, and need not wait for its name."""
-PACE = 0.1
-"""Seconds from one look to the next: a hundred attaches in a row are a few looks."""
+PACE = 0.03
+"""Seconds from one look to the next: a hundred attaches in a row are some looks."""
 RETRY = 5.0
 """Seconds until an address that was in use is tried again."""
 
