@@ -28,13 +28,14 @@ def network() -> None:
     wefted network create dual --subnet 10.30.0.0/24 --subnet fd30::/64 --mtu 1400
     wefted network create web -o host_binding=127.0.0.1 -o icc=off
     wefted network create dmz -o gateway_mode=routed -o ifprefix=net
+    wefted network create old -o bridge=docker0 --subnet 172.17.0.0/16 --gateway 172.17.0.1
     wefted network create lan --driver macvlan --subnet 192.168.1.0/24 --gateway 192.168.1.1 -o parent=eth0
     """
 )
 @click.argument("name")
 @option("--driver", default="bridge", show_default=True, help="bridge macvlan ipvlan vlan ptp phys host none")
 @option("--backend", default="none", show_default=True, help="How the hosts are joined: none host-gw vxlan")
-@option("--subnet", metavar="CIDR", multiple=True, help="Repeat it for several; chosen if there is none.")
+@option("--subnet", metavar="CIDR", multiple=True, help="Repeat it for several; chosen if there is none. none: --ip says all.")
 @option("--gateway", metavar="IP", multiple=True, help="The containers' gateway [default: a subnet's first].")
 @option("--ip-range", metavar="CIDR", multiple=True, help="Hand out addresses of this part of a subnet only.")
 @option("--aux-address", metavar="IP", multiple=True, help="An address of somebody else: never handed out.")
@@ -137,6 +138,9 @@ def prune(config: Config, as_json: bool) -> None:
     show(perform(config, "network.prune"), as_json, removed)
 
 
+_AS_GIVEN = ("ip", "gateways", "default_route", "additional", "ifname", "mac", "publish", "gateway_priority")
+
+
 @network.command(
     epilog="""
     wefted network connect blue netns:c1
@@ -148,7 +152,17 @@ def prune(config: Config, as_json: bool) -> None:
 )
 @click.argument("network", shell_complete=complete_networks)
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
-@option("--ip", "--ip6", "ip", metavar="A", multiple=True, help="Its address; one for each IP version.")
+@option("--ip", "--ip6", "ip", metavar="A", multiple=True, help="Its address in a subnet; A/LEN without one.")
+@option(
+    "--gateway", "gateways", metavar="A", multiple=True, help="Its gateway, instead of the network's; one for each IP version."
+)
+@option(
+    "--default-route",
+    type=click.Choice(["auto", "take", "never"]),
+    default="auto",
+    help="take: also before a default route that somebody else gave the container.",
+)
+@option("--another", "additional", is_flag=True, help="One more interface of a container that is in the network already.")
 @option("--gateway-priority", type=int, default=0, help="The network with the highest holds the default route.")
 @option("--ifname", metavar="NAME", default="", help="Its interface [default: the next free eth].")
 @option("--mac", metavar="M", default="", help="Its MAC address [default: made from the address].")
@@ -165,7 +179,7 @@ def connect(config: Config, /, network: str, names: Sequence[str], as_json: bool
     parameters = {
         "network": network,
         "containers": containers(names),
-        **{key: flags[key] for key in ("ip", "ifname", "mac", "publish", "gateway_priority")},
+        **{key: flags[key] for key in _AS_GIVEN},
         "aliases": flags["alias"],
         "routes": flags["route"],
     }
@@ -181,14 +195,15 @@ def connect(config: Config, /, network: str, names: Sequence[str], as_json: bool
 @network.command(epilog="wefted network disconnect blue netns:c1 netns:c2")
 @click.argument("network", shell_complete=complete_networks)
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=complete_containers)
+@option("--ifname", metavar="NAME", default="", help="Which interface, where it has several in the network.")
 @json_option
 @click.pass_obj
-def disconnect(config: Config, network: str, names: Sequence[str], as_json: bool) -> None:
+def disconnect(config: Config, network: str, names: Sequence[str], ifname: str, as_json: bool) -> None:
     """Detach containers from a network.
 
     `-` reads their names from standard input, one on each line.
     """
-    result = perform(config, "network.disconnect", {"network": network, "containers": containers(names)})
+    result = perform(config, "network.disconnect", {"network": network, "containers": containers(names), "ifname": ifname})
     show(result, as_json, lambda value: value["disconnected"])
 
 

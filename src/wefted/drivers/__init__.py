@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wefted.interfaces import Driver
+from wefted.model.network import Network
 
 from .bridge import BridgeDriver
 from .exclusive import refuse_second
@@ -16,7 +17,7 @@ from .phys import PhysDriver
 from .ptp import PtpDriver
 from .vlan import VlanDriver
 
-__all__ = ["DRIVERS", "refuse_second"]
+__all__ = ["DRIVERS", "host_is_gateway", "refuse_second"]
 
 _ALL: tuple[Driver, ...] = (
     BridgeDriver(),
@@ -30,3 +31,8 @@ _ALL: tuple[Driver, ...] = (
 )
 
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}
+
+
+def host_is_gateway(network: Network) -> bool:
+    """Tell whether wefted makes the host the gateway of the network's containers; in a bridge of somebody else it does not."""
+    return DRIVERS[network.driver].host_gateway and not network.guest_of

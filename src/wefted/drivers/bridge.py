@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from wefted.errors import UsageError
 from wefted.model import naming, options
 from wefted.model.firewall import Sysctl
 from wefted.model.link import Bridge, LinkState, Veth
@@ -23,6 +24,8 @@ class BridgeDriver:
     host_gateway = True
     options: Mapping[str, str] = {
         **gateway.OPTIONS,
+        "bridge": "a bridge of the host that is not ours and stays as it is: the containers become ports of it",
+        "name": "what the network's own bridge is called on the hosts; networks of one name share it",
         "icc": "on; off: containers of one host do not reach each other, except by published ports",
     }
 
@@ -30,11 +33,15 @@ class BridgeDriver:
         """Raise `UsageError` for unknown options, and for values that they do not take."""
         checks.known_options(network, self.options)
         options.choice(network, "icc", ("on", "off"), "on")
+        options.interface(network, "name")
         gateway.validate(network)
+        if options.interface(network, "bridge"):
+            _validate_guests(network)
 
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield the bridge with the host's gateway addresses, then a veth for each endpoint."""
-        yield from _bridge(segment)
+        if not segment.network.guest_of:
+            yield from _bridge(segment)
         for endpoint in attached(endpoints):
             yield from _endpoint(segment, endpoint)
 
@@ -42,8 +49,9 @@ class BridgeDriver:
 def _bridge(segment: Segment) -> Iterator[KernelObject]:
     network = segment.network
     # A MAC of its own: a bridge that borrows its first port's changes it, and every neighbour cache, when that port goes.
-    mac = naming.mac_of("bridge", network.name, segment.node.id)
-    yield Bridge(name=network.link, mac=mac, mtu=segment.mtu, alias=f"wefted {network.name}")
+    named = network.option("name")
+    mac = naming.mac_of("bridge", named or network.name, segment.node.id)
+    yield Bridge(name=network.link, mac=mac, mtu=segment.mtu, alias=f"wefted {named or network.name}")
     if gateway.is_isolated(network):
         yield from _without_host(network)
         return
@@ -76,7 +84,16 @@ def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
         # Where br_netfilter is on, a container that asks for its own published port is turned back to its own bridge port.
         hairpin=bool(endpoint.ports) and not segment.network.internal,
         isolated=segment.network.option("icc") == "off",
+        guest=bool(segment.network.guest_of),
     )
     speaks_ipv6 = any(address.version == 6 for address in endpoint.addresses)
     yield LinkState(ns=endpoint.ns, name=endpoint.ifname, mac=endpoint.mac, mtu=segment.mtu, link_local=speaks_ipv6)
-    yield from interior(segment.network, endpoint)
+    yield from interior(segment.network, endpoint, announce=bool(segment.network.guest_of or not segment.network.subnets))
+
+
+def _validate_guests(network: Network) -> None:
+    """Check a network whose containers are ports of somebody else's bridge."""
+    checks.no_backend(network, "a bridge that is not ours joins whatever its owner joined")
+    for key in ("name", "gateway_mode"):
+        if network.option(key):
+            raise UsageError(f"network {network.name!r}: option {key} is for a bridge of its own", "leave -o bridge out")

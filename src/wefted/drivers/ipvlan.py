@@ -53,4 +53,4 @@ class IpvlanDriver:
                 alias=f"{endpoint.network} {endpoint.container}",
             )
             # In l3 and l3s the interface has no ARP and the host's link routes: no next hop could ever be resolved.
-            yield from interior(network, endpoint, gateways=mode == "l2")
+            yield from interior(network, endpoint, gateways=mode == "l2", announce=mode == "l2")

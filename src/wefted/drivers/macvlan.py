@@ -57,7 +57,7 @@ class MacvlanDriver:
                 mtu=segment.mtu,
                 alias=f"{endpoint.network} {endpoint.container}",
             )
-            yield from interior(network, endpoint)
+            yield from interior(network, endpoint, announce=True)
 
 
 def _joined(network: Network) -> None:

@@ -37,4 +37,4 @@ class PhysDriver:
                 mtu=network.mtu,
                 alias=f"{endpoint.network} {endpoint.container}",
             )
-            yield from interior(network, endpoint)
+            yield from interior(network, endpoint, announce=True)

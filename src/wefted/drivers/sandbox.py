@@ -18,15 +18,27 @@ def attached(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
     return [endpoint for endpoint in endpoints if endpoint.attached]
 
 
-def interior(network: Network, endpoint: Endpoint, *, gateways: bool = True) -> Iterator[KernelObject]:
-    """Yield loopback, addresses and routes; `gateways` False is for links without ARP, which know no neighbour."""
+SHADOWING_METRIC = 512
+"""Before the 1024 that an IPv6 route has by itself. IPv4 takes the newer one of two routes with one metric, IPv6 uses both."""
+
+
+def interior(network: Network, endpoint: Endpoint, *, gateways: bool = True, announce: bool = False) -> Iterator[KernelObject]:
+    """Yield loopback, addresses and routes.
+
+    `gateways` False is for links without ARP, which know no neighbour; `announce` True for links on which others may remember
+    another MAC for an address (on a network of ours an address always has the same).
+    """
     yield loopback(endpoint)
     for address in endpoint.addresses:
-        yield Address(ns=endpoint.ns, link=endpoint.ifname, address=address)
+        yield Address(ns=endpoint.ns, link=endpoint.ifname, address=address, announce=announce)
     for destination, via in _routes(network, endpoint).items():
         hop = via if gateways else None
         onlink = hop is not None and not any(hop in address.network for address in endpoint.addresses)
-        yield Route(ns=endpoint.ns, destination=destination, link=endpoint.ifname, via=hop, onlink=onlink)
+        first = destination.prefixlen == 0 and endpoint.default_claim == "take"
+        metric = SHADOWING_METRIC if first and destination.version == 6 else 0
+        yield Route(
+            ns=endpoint.ns, destination=destination, link=endpoint.ifname, via=hop, onlink=onlink, first=first, metric=metric
+        )
 
 
 def loopback(endpoint: Endpoint) -> LinkState:

@@ -46,4 +46,4 @@ class VlanDriver:
                 mtu=segment.mtu,
                 alias=f"{endpoint.network} {endpoint.container}",
             )
-            yield from interior(segment.network, endpoint)
+            yield from interior(segment.network, endpoint, announce=True)

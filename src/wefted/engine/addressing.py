@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
 from wefted.backends import BACKENDS
-from wefted.errors import Exhausted, UsageError
+from wefted.errors import Exhausted, InUse, UsageError
 from wefted.ipam import allocator
 from wefted.ipam.leases import block_length
 from wefted.model import naming, options, spec
@@ -35,15 +35,22 @@ class Addressing:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    async def grant(self, network: Network, draft: Endpoint, wanted: Sequence[str]) -> Grant:
-        """Give `draft` an address in each subnet: the ones that were asked for, else the lowest free."""
+    async def grant(self, network: Network, draft: Endpoint, wanted: Sequence[str], gateways: Sequence[str] = ()) -> Grant:
+        """Give `draft` an address in each subnet: the ones that were asked for, else the lowest free.
+
+        A network without subnets hands out none: what was asked for, with its prefix length, is all that `draft` gets.
+        `gateways` replace those of the network. Raises `UsageError`, `InUse`, `Exhausted`.
+        """
+        own = _gateways(gateways)
+        if not network.subnets:
+            return Grant(_with_default(replace(draft, addresses=self._told(network, draft, wanted), gateways=own)), (), False)
         try:
-            return await self._granted(network, draft, wanted)
+            return await self._granted(network, draft, wanted, own)
         except BaseException:
             await self._host.book.load()  # forget what was claimed in memory and will not be written
             raise
 
-    async def _granted(self, network: Network, draft: Endpoint, wanted: Sequence[str]) -> Grant:
+    async def _granted(self, network: Network, draft: Endpoint, wanted: Sequence[str], own: Sequence[IPAddress]) -> Grant:
         chosen = self._chosen(network, [spec.address(text) for text in wanted])
         fresh = False
         ops: list[Op] = []
@@ -55,11 +62,26 @@ class Addressing:
             ops += claimed
             interface, gateway = _placed(self._host.segment(network), address)
             addresses.append(interface)
-            if gateway is not None:
+            if gateway is not None and not any(g.version == gateway.version for g in own):
                 gateways.append(gateway)
-        endpoint = replace(draft, addresses=tuple(addresses), gateways=tuple(gateways))
-        endpoint = replace(endpoint, default_route=draft.default_route and bool(gateways), mac=draft.mac or _mac(endpoint))
-        return Grant(endpoint, tuple(ops), fresh)
+        endpoint = replace(draft, addresses=tuple(addresses), gateways=(*own, *gateways))
+        return Grant(_with_default(endpoint), tuple(ops), fresh)
+
+    def _told(self, network: Network, draft: Endpoint, texts: Sequence[str]) -> tuple[IPInterface, ...]:
+        """Return addresses that the user chose. Raises `InUse` where another container of the network has one of them."""
+        addresses = tuple(dict.fromkeys(spec.interface_address(text) for text in texts))
+        taken = {a.ip: e for e in self._host.endpoints.values() if e.network == network.name for a in e.addresses}
+        taken |= {
+            a.ip: e
+            for _, e in self._host.view.endpoints_elsewhere(self._host.node.id)
+            if e.network == network.name
+            for a in e.addresses
+        }
+        for address in addresses:
+            other = taken.get(address.ip)
+            if other is not None and other.id != draft.id:
+                raise InUse(f"{address.ip} belongs to {other.container} in network {network.name!r}", "choose another address")
+        return addresses
 
     async def give_back(self, network: Network) -> None:
         """Release this node's blocks of a network in which it has no endpoint."""
@@ -140,6 +162,19 @@ def _placed(segment: Segment, address: IPAddress) -> tuple[IPInterface, IPAddres
         gateways = [g.ip for g in segment.gateways if g.network == interface.network]
         return interface, gateways[0] if gateways else None
     return interface, segment.gateway_of(lease)
+
+
+def _gateways(texts: Sequence[str]) -> tuple[IPAddress, ...]:
+    found = tuple(spec.address(text) for text in texts)
+    if len({gateway.version for gateway in found}) < len(found):
+        raise UsageError(f"one gateway for each IP version, not {', '.join(texts)}")
+    return found
+
+
+def _with_default(endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint whose default route needs a gateway, and with its MAC."""
+    has_default = endpoint.default_route and bool(endpoint.gateways)
+    return replace(endpoint, default_route=has_default, mac=endpoint.mac or _mac(endpoint))
 
 
 def _mac(endpoint: Endpoint) -> str:

@@ -20,8 +20,10 @@ class DefaultRoutes:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def wins(self, network: Network, container: str, priority: int) -> bool:
-        """Tell whether a new endpoint gets the default route of its container."""
+    def wins(self, network: Network, container: str, priority: int, claim: str) -> bool:
+        """Tell whether a new endpoint gets the default route of its container; `claim` is its `default_claim`."""
+        if claim != "auto":
+            return claim == "take"
         others = self._host.of(container)
         return not network.internal and all(e.gateway_priority < priority for e in others if e.default_route)
 
@@ -43,7 +45,8 @@ class DefaultRoutes:
         if any(e.default_route for e in members):
             return []
         networks = self._host.view.networks
-        able = [e for e in members if e.gateways and e.network in networks and not networks[e.network].internal]
+        willing = [e for e in members if e.gateways and e.default_claim != "never"]
+        able = [e for e in willing if e.network in networks and not networks[e.network].internal]
         return sorted(able, key=lambda e: (-e.gateway_priority, e.network))
 
     async def inherit(self, container: str) -> None:

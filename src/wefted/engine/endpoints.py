@@ -14,7 +14,7 @@ from typing import Any
 
 from wefted.drivers import refuse_second
 from wefted.errors import InUse, KernelError, NotFound, UsageError
-from wefted.model import naming, spec
+from wefted.model import spec
 from wefted.model.network import Endpoint, Network
 from wefted.model.objects import HOST, Change, KernelObject, Key, Netns, Outcome
 from wefted.model.route import Route
@@ -22,6 +22,7 @@ from wefted.model.sandbox import Sandbox, SandboxEvent
 from wefted.runtime import search
 
 from .addressing import Addressing
+from .again import asks_for_what_is, default_claim, same_interface
 from .defaultroute import DefaultRoutes
 from .diff import index
 from .host import Host
@@ -63,7 +64,7 @@ class Endpoints:
 
     async def connect(self, request: Connect) -> Any:
         """Attach all of the containers, or none of them."""
-        particular = (request.ip, request.ifname, request.mac, request.aliases, request.publish)
+        particular = (request.ip, request.ifname, request.mac, request.aliases, request.publish, request.additional)
         if len(request.containers) > 1 and any(particular):
             raise UsageError("addresses, names and ports belong to one container", "connect the containers one by one")
         async with self._host.lock:
@@ -86,7 +87,8 @@ class Endpoints:
         supported(network, host.facts)
         ports = ports_from(request.publish, network)
         sandbox = await search.find(host.runtimes, container)
-        known = host.endpoints.get(naming.digest(network.name, sandbox.container))
+        members = [e for e in host.of(sandbox.container) if e.network == network.name]
+        known = same_interface(members, request)
         if known is not None:
             return await self._again(known, request, sandbox), False
         draft = Endpoint(
@@ -96,7 +98,11 @@ class Endpoints:
             identity=sandbox.identity,
             ifname=spec.interface_name(request.ifname) if request.ifname else self._free_name(network, sandbox.container),
             mac=spec.mac(request.mac) if request.mac else "",
-            default_route=self._defaults.wins(network, sandbox.container, request.gateway_priority),
+            default_route=self._defaults.wins(
+                network, sandbox.container, request.gateway_priority, default_claim(request.default_route)
+            ),
+            default_claim=request.default_route,
+            slot=request.ifname if members else "",
             gateway_priority=request.gateway_priority,
             routes=tuple(spec.route(text) for text in request.routes),
             aliases=tuple(spec.alias(text) for text in request.aliases),
@@ -105,7 +111,7 @@ class Endpoints:
         self._unused_name(draft)
         free_ports(ports, draft.id, host.endpoints.values())
         refuse_second(network, draft, host.endpoints.values())
-        granted = await self._addressing.grant(network, draft, request.ip)
+        granted = await self._addressing.grant(network, draft, request.ip, request.gateways)
         endpoint = granted.endpoint
         try:
             losers = self._defaults.losers(endpoint)
@@ -119,12 +125,11 @@ class Endpoints:
 
     async def _again(self, known: Endpoint, request: Connect, sandbox: Sandbox) -> Endpoint:
         """Connecting twice is fine as long as the second call asks for nothing else."""
-        wanted = {spec.address(text) for text in request.ip}
-        have = {interface.ip for interface in known.addresses}
+        other_address = not asks_for_what_is(known, request)
         other_name = request.ifname and request.ifname != known.ifname
         other_mac = request.mac and spec.mac(request.mac) != known.mac
         other_priority = request.gateway_priority not in (0, known.gateway_priority)
-        if not wanted <= have or other_name or other_mac or other_priority:
+        if other_address or other_name or other_mac or other_priority:
             raise InUse(
                 f"{known.container} is in network {known.network!r} already, as {known.ifname}"
                 f" with {', '.join(map(str, known.addresses)) or 'no address'}",
@@ -179,7 +184,7 @@ class Endpoints:
         await self._defaults.inherit(endpoint.container)
         if fresh_lease:
             await self._addressing.give_back(network)
-            await self._host.converge({HOST})
+        await self._abandon(network)
 
     # -- disconnect ------------------------------------------------------------------------------------------------
 
@@ -187,8 +192,10 @@ class Endpoints:
         """Detach containers, running or gone. Nothing happens unless all of them are in the network."""
         async with self._host.lock:
             network = await self._host.network(request.network)
-            doomed = {e.id: e for e in [self._member(network, container) for container in request.containers]}
+            members = [self._member(network, container, request.ifname) for container in request.containers]
+            doomed = {e.id: e for e in members}
             await self.detach(list(doomed.values()))
+            await self._abandon(network)
         return {"disconnected": [endpoint.container for endpoint in doomed.values()]}
 
     async def detach(self, endpoints: list[Endpoint]) -> None:
@@ -210,6 +217,12 @@ class Endpoints:
             if network is not None:
                 objects |= own_objects(host.segment(network), endpoint)
         return await host.worker(host.reconciler.remove, objects)
+
+    async def _abandon(self, network: Network) -> None:
+        """Remove what a network has on this host when neither a block nor an endpoint keeps it there."""
+        host = self._host
+        if not host.segment(network).leases and not any(e.network == network.name for e in host.endpoints.values()):
+            await host.converge({HOST})
 
     # -- publish ---------------------------------------------------------------------------------------------------
 
@@ -320,13 +333,17 @@ class Endpoints:
                     f"{draft.container} has {draft.ifname} already, in network {other.network!r}", "choose another --ifname"
                 )
 
-    def _member(self, network: Network, container: str) -> Endpoint:
+    def _member(self, network: Network, container: str, ifname: str) -> Endpoint:
         """Return the endpoint of a container in a network, by its full or its bare name."""
-        found = [e for e in self._host.of(container) if e.network == network.name]
+        found = [e for e in self._host.of(container) if e.network == network.name and ifname in ("", e.ifname)]
         if len(found) == 1:
             return found[0]
         if not found:
-            raise NotFound(f"{container} is not in network {network.name!r} on this host", "see who is: wefted ps")
+            by = f" by {ifname}" if ifname else ""
+            raise NotFound(f"{container} is not in network {network.name!r}{by} on this host", "see who is: wefted ps")
+        if len({e.container for e in found}) == 1:
+            names = ", ".join(sorted(e.ifname for e in found))
+            raise UsageError(f"{container} has several interfaces in network {network.name!r}", f"choose by --ifname: {names}")
         names = ", ".join(e.container for e in found)
         raise UsageError(f"{container} may be any of {names}", "give the name with its kind, as in netns:c1")
 

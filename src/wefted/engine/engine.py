@@ -11,7 +11,8 @@ from wefted import __version__
 from wefted.backends import unreachable
 from wefted.errors import NotFound, Unreachable
 from wefted.model import codec
-from wefted.model.objects import Change
+from wefted.model.link import Link, LinkState
+from wefted.model.objects import HOST, Change
 
 from .apply import Documents
 from .endpoints import Endpoints
@@ -23,6 +24,7 @@ from .operations import OPERATIONS, Nothing, Plan, Uninstall
 from .publisher import Publisher
 from .reconcile import Report
 from .removal import Removal
+from .render import link_json
 
 Handler = Callable[[Any], Awaitable[Any]]
 
@@ -55,6 +57,7 @@ class LocalEngine:
             "endpoint.ports": self.endpoints.list_ports,
             "endpoint.publish": self.endpoints.publish,
             "endpoint.unpublish": self.endpoints.unpublish,
+            "link.list": self._links,
             "host.list": self.networks.hosts,
             "host.inspect": self.networks.inspect_hosts,
             "host.remove": self.networks.remove_hosts,
@@ -160,6 +163,11 @@ class LocalEngine:
     async def _uninstall(self, request: Uninstall) -> Any:
         report = await self._removal.run(request.dry_run)
         return report_json(report)
+
+    async def _links(self, _: Nothing) -> Any:
+        state = await self.host.worker(self.host.kernel.read, HOST)
+        links = [item for item in state.objects.values() if isinstance(item, Link | LinkState)]
+        return [link_json(link) for link in sorted(links, key=lambda link: link.name)]
 
     async def _look(self) -> None:
         """Without an agent nobody has followed the containers and the cluster: look now."""

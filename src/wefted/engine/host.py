@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wefted.drivers import DRIVERS
@@ -147,6 +147,11 @@ class Host:
         if found is None or found.network is not network:
             found = self.segments[network.name] = segment_of(network, self.node, self.view.leases_of(network.name))
         return found
+
+    async def look(self) -> HostFacts:
+        """Return the facts with the addresses that the host has now; its underlay is what it was at the start."""
+        fresh = await self.worker(self.kernel.probe)
+        return replace(self.facts, prefixes=fresh.prefixes)
 
     # -- the kernel ------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ from .ifnames import prefix_of
 from .nearest import nearest
 from .operations import NetworkCreate
 
+NO_SUBNET = "none"
+"""Stands for a network that hands out no addresses: each container gets the ones that are given with it, `--ip 10.0.0.5/24`."""
 MINIMUM_MTU = {4: 68, 6: 1280}
 MAXIMUM_NUMBER = 0xFFFFFF
 
@@ -41,16 +43,21 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     options = dict(request.options)
     mode = options.get("gateway_mode", "nat")
     _known_options(options, {**driver.options, **backend.options})
+    own = driver.host_gateway and not options.get("bridge")
+    subnets = _subnets(request, driver, own, known.values(), facts)
     network = Network(
         name=name,
         driver=driver.name,
         backend=backend.name,
-        subnets=_subnets(request, driver, known.values(), facts),
+        subnets=subnets,
         number=_number(known.values(), options, last),
         mtu=request.mtu,
-        layer=_layer(options, backend.layers, driver.host_gateway),
+        layer=_layer(options, backend.layers, own),
         internal=request.internal or mode == "isolated",
-        masquerade=request.masquerade and not request.internal and mode not in ("isolated", "routed"),
+        masquerade=request.masquerade
+        and not request.internal
+        and mode not in ("isolated", "routed")
+        and (not options.get("bridge") or _is_gateway(facts, subnets)),
         exposed=mode == "routed",
         isolated=request.isolated,
         options=tuple(sorted((k, v) for k, v in options.items() if k != "layer")),
@@ -75,10 +82,20 @@ def ports_from(texts: Iterable[str], network: Network) -> tuple[PortMapping, ...
     binding = network.option("host_binding")
     bound = spec.host_address(binding) if binding else None
     ports = tuple(dict.fromkeys(port for text in texts for port in spec.ports(text, bound)))
-    if ports and (network.internal or not DRIVERS[network.driver].host_gateway):
-        reason = "it is internal" if network.internal else f"with driver {network.driver} its traffic does not pass the host"
+    if ports and (reason := _unpublishable(network)):
         raise UsageError(f"network {network.name!r} cannot publish ports: {reason}", "publish on a bridge or ptp network")
     return ports
+
+
+def _unpublishable(network: Network) -> str:
+    """Return why no port of this network's containers can be published, or ""."""
+    if network.internal:
+        return "it is internal"
+    if network.guest_of:
+        return "" if network.masquerade else f"the host is not its gateway in {network.guest_of}, or does not masquerade it"
+    if not DRIVERS[network.driver].host_gateway:
+        return f"with driver {network.driver} its traffic does not pass the host"
+    return "" if network.subnets else "it has no subnet"
 
 
 def free_ports(ports: Collection[PortMapping], owner: str, others: Iterable[Endpoint]) -> None:
@@ -126,14 +143,26 @@ def _layer(options: Mapping[str, str], layers: Collection[int], host_gateway: bo
     return int(text)
 
 
-def _subnets(request: NetworkCreate, driver: Driver, known: Iterable[Network], facts: HostFacts) -> tuple[Subnet, ...]:
+def _is_gateway(facts: HostFacts, subnets: Iterable[Subnet]) -> bool:
+    """Tell whether the gateway of one of these subnets is an address of this host."""
+    mine = {interface.ip for interface in facts.prefixes}
+    return any(subnet.gateway in mine for subnet in subnets)
+
+
+def _subnets(
+    request: NetworkCreate, driver: Driver, own: bool, known: Iterable[Network], facts: HostFacts
+) -> tuple[Subnet, ...]:
+    """Return what was asked for, else one of our choice; none where the driver has no addresses, or the user will give them."""
     if driver.name in ("host", "none"):
         if request.subnets:
             raise UsageError(f"driver {driver.name} has no addresses of its own, so it takes no subnet", "leave --subnet out")
         return ()
+    unmanaged = request.subnets == (NO_SUBNET,) or (not request.subnets and "bridge" in dict(request.options))
+    if unmanaged and not (request.ipv6 or request.gateways or request.ip_ranges or request.auxiliary):
+        return ()
     prefixes = [spec.subnet(text) for text in request.subnets]
     taken = [subnet.prefix for network in known for subnet in network.subnets]
-    local = [interface.network for interface in facts.prefixes] if driver.host_gateway else []
+    local = [interface.network for interface in facts.prefixes] if own else []
     if not prefixes:
         prefixes.append(default_subnet(taken + local, 4, request.name))
     if request.ipv6 and not any(prefix.version == 6 for prefix in prefixes):

@@ -40,10 +40,11 @@ class Networks:
     async def make(self, request: NetworkCreate) -> Network:
         """Create a network; the lock is held. Two hosts that choose one number at once try again."""
         await self._host.refresh()
+        facts = await self._host.look()
         for _ in range(ATTEMPTS):
             counter = (await self._host.cluster.read(keys.NUMBER)).items.get(keys.NUMBER)
             last = int(counter.value or b"0") if counter is not None else 0
-            network = network_from(request, self._host.view.networks, self._host.facts, last)
+            network = network_from(request, self._host.view.networks, facts, last)
             ops = [
                 Put(keys.network(network.name), codec.dumps(network), expect=0),
                 Put(keys.NUMBER, str(network.number).encode(), expect=counter.revision if counter is not None else 0),

@@ -80,12 +80,20 @@ class Connect:
     publish: tuple[str, ...] = ()
     gateway_priority: int = 0
     """Of a container's networks the one with the highest holds its default route."""
+    gateways: tuple[str, ...] = ()
+    """Instead of the network's own, one for each IP version; they may lie outside of the container's prefixes."""
+    default_route: str = "auto"
+    """auto: unless the container has one; take: also before a foreign one, which stays and is used after the detach; never."""
+    additional: bool = False
+    """One more interface of a container that is in the network already; it needs `ifname`, which tells it from the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disconnect:
     network: str
     containers: tuple[str, ...]
+    ifname: str = ""
+    """Needed only where a container has several interfaces in the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +152,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "endpoint.ports": Operation(Nothing, "List every published port of every host, and from where it is reachable."),
     "endpoint.publish": Operation(Publish, "Publish ports of a container."),
     "endpoint.unpublish": Operation(Publish, "Take published ports of a container back."),
+    "link.list": Operation(Nothing, "List the links of this host's own namespace."),
     "host.list": Operation(Nothing, "List the hosts of the cluster."),
     "host.inspect": Operation(HostNames, "Show hosts with their leases and endpoints."),
     "host.remove": Operation(HostNames, "Forget hosts that are gone for good, and free their blocks."),

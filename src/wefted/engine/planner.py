@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from wefted.backends import BACKENDS
-from wefted.drivers import DRIVERS
+from wefted.drivers import DRIVERS, host_is_gateway
 from wefted.features import FEATURES
 from wefted.interfaces import Backend, Driver
 from wefted.model.lease import Lease
@@ -19,29 +19,28 @@ from .diff import index
 
 def is_island(network: Network) -> bool:
     """Tell whether each host has this network for itself alone, so that hosts need not share out its addresses."""
-    return network.backend == "none" and DRIVERS[network.driver].host_gateway
+    return network.backend == "none" and host_is_gateway(network)
 
 
 def path_mtu(network: Network, node: Node) -> int:
     """Return the network's MTU on this node in bytes: what was asked for, else what the underlay leaves."""
     if network.mtu:
         return network.mtu
-    if network.backend == "none" and not DRIVERS[network.driver].host_gateway:
-        return 0  # a LAN driver takes its parent's
+    if network.backend == "none" and not host_is_gateway(network):
+        return 0  # on a LAN it is that of the link below
     underlay = node.addresses[0] if node.addresses else None
     return node.mtu - BACKENDS[network.backend].overhead(underlay)
 
 
 def segment_of(network: Network, node: Node, leases: Iterable[Lease]) -> Segment:
     """Return `network` as `node` sees it; `leases` may be those of all nodes."""
-    driver = DRIVERS[network.driver]
     own = tuple(sorted((lease for lease in leases if lease.node == node.id), key=_by_block))
     return Segment(
         network=network,
         node=node,
         leases=own,
         mtu=path_mtu(network, node),
-        host_gateway=driver.host_gateway,
+        host_gateway=host_is_gateway(network),
         single=network.layer == 2 or network.backend == "none",
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from wefted.drivers import DRIVERS
 from wefted.model import codec
+from wefted.model.link import Link, LinkState
 from wefted.model.network import Endpoint, Network
 from wefted.model.node import Node
 
@@ -43,3 +44,16 @@ def host_json(host: Host, node: Node) -> dict[str, Any]:
     blocks = sum(lease.node == node.id for lease in host.view.leases.values())
     encoded: dict[str, Any] = codec.encode(node)
     return encoded | {"self": mine, "blocks": blocks, "endpoints": members}
+
+
+def link_json(link: Link | LinkState) -> dict[str, Any]:
+    """Return a link of the host; `kind` is the kernel's word for a virtual one (bridge, bond), else the hardware's (ether)."""
+    ours = isinstance(link, Link)
+    return {
+        "name": link.name,
+        "kind": link.kind if isinstance(link, LinkState) else type(link).__name__.lower(),
+        "mac": getattr(link, "mac", ""),
+        "mtu": link.mtu,
+        "up": link.up,
+        "ours": ours,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from wefted.model.firewall import NftElement
 from wefted.model.network import Endpoint, Segment
 from wefted.model.objects import KernelObject
 
@@ -17,11 +18,13 @@ class Isolation:
     name = "isolation"
 
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
-        """Yield the network's subnets; nothing where its traffic does not pass the host."""
+        """Yield the network's subnets, or its bridge where it has none; nothing where its traffic does not pass the host."""
         network = segment.network
-        if not segment.host_gateway or not network.subnets:
+        if not segment.host_gateway:
             return
         yield TABLE
+        if not network.subnets:
+            yield NftElement(container="unrouted", match=(network.link, network.link))
         prefixes = [s.prefix for s in network.subnets]
         for prefix in prefixes:
             yield subnet("networks", prefix)

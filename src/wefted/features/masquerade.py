@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
 
-from wefted.model.network import Endpoint, Segment
+from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
 
 from .elements import subnet
@@ -19,8 +20,22 @@ class Masquerade:
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield the network's subnets, unless it is internal or its traffic does not pass the host."""
         network = segment.network
+        if network.guest_of and network.masquerade:
+            yield from _guests(network, endpoints)
         if not segment.host_gateway or not network.subnets or network.internal or not network.masquerade:
             return
         yield TABLE
         for each in network.subnets:
             yield subnet("masquerade", each.prefix)
+
+
+def _guests(network: Network, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
+    """Yield our containers alone: what else is in that bridge has an owner."""
+    yield TABLE
+    for endpoint in endpoints:
+        for address in endpoint.addresses if endpoint.attached else ():
+            alone = ip_network(address.ip)
+            yield subnet("masquerade", alone)
+            for each in network.subnets:
+                if each.prefix.version == alone.version:
+                    yield subnet("together", alone, each.prefix)

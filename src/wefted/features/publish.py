@@ -21,7 +21,7 @@ class Publish:
 
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield one element for each port and IP version; nothing for networks that are internal or do not pass the host."""
-        if not segment.host_gateway or segment.network.internal:
+        if not (segment.host_gateway or segment.network.guest_of) or segment.network.internal:
             return
         publishing = [endpoint for endpoint in endpoints if endpoint.attached and endpoint.ports]
         if publishing:

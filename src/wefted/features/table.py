@@ -4,6 +4,7 @@ So the path of a packet is the same length with one published port and with 5,00
 
 - `networks`: every subnet whose gateway is a host; `internal`, `open` (not isolated), `exposed`, `masquerade`: some of these.
 - `together`: pairs of subnets of one network; between them nothing is filtered.
+- `unrouted`: a bridge whose network has no subnets, twice: no route tells where its containers are.
 - `published_any`: protocol and port -> container and port, on every address of the host; `published_one`: on one address.
 
 A line with `{ip}` or `{v}` stands for two, one for each IP version. What is easily got wrong:
@@ -33,6 +34,7 @@ set open{v} {{ type {addr}; flags interval; }}
 set exposed{v} {{ type {addr}; flags interval; }}
 set masquerade{v} {{ type {addr}; flags interval; }}
 set together{v} {{ type {addr} . {addr}; flags interval; }}
+set unrouted {{ type ifname . ifname; }}
 map published_one{v} {{ type {addr} . inet_proto . inet_service : {addr} . inet_service; }}
 map published_any{v} {{ type inet_proto . inet_service : {addr} . inet_service; }}
 
@@ -60,6 +62,7 @@ chain published {{
 chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     ct status dnat {ip} saddr . {ip} daddr @together{v} masquerade
+    {ip} saddr . {ip} daddr @together{v} return
     ip saddr 127.0.0.0/8 ip daddr @networks4 masquerade
     {ip} saddr @masquerade{v} {ip} daddr != @networks{v} {ip} daddr != {many} masquerade
 }}
@@ -70,6 +73,7 @@ chain forward {{
     {ip} daddr {many} accept
     ip6 saddr fe80::/10 accept
     ip6 daddr fe80::/10 accept
+    iifname . oifname @unrouted accept
     iifgroup {group} iifname != "vx-*" fib saddr . iif oif missing drop
     {ip} saddr @networks{v} {ip} daddr @networks{v} fib saddr . iif oif missing drop
     {ip} saddr . {ip} daddr @together{v} accept

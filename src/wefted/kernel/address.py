@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_interface
 from struct import Struct
 
@@ -32,6 +33,8 @@ class AddressHandler:
     def create(self, wanted: Address, tx: Transaction) -> None:
         """Add an address; IPv6 without duplicate address detection, IPv4 with a broadcast address if there can be one."""
         tx.queue(wanted.ns, Message(RTM_NEWADDR, CREATE | EXCL, _body(wanted, tx.index(wanted.ns, wanted.link))))
+        if wanted.announce:
+            tx.then(partial(tx.announce, wanted.ns, wanted.link, wanted.address.ip))
 
     def update(self, old: KernelObject, new: Address, tx: Transaction) -> None:
         """Replace: there is nothing of an address that could change."""

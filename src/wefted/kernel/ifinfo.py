@@ -23,6 +23,8 @@ INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 BRPORT_MODE, BRPORT_ISOLATED = 4, 33
 """Of a bridge port: mode 1 is hairpin; isolated ports do not reach each other."""
 
+HARDWARE = {1: "ether", 32: "infiniband", 772: "loopback"}
+"""ARPHRD_* (linux/if_arp.h)."""
 IFF_UP = 0x1
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATISTICS = 0x8
@@ -48,6 +50,8 @@ class RawLink:
     kind: str
     info: bytes
     slave: bytes
+    hardware: int = 1
+    """ARPHRD_*, a key of `HARDWARE` where we have a word for it."""
 
 
 def header(index: int = 0, flags: int = 0, change: int = 0, family: int = 0) -> bytes:
@@ -121,7 +125,7 @@ def port_info(body: bytes) -> tuple[int, bytes]:
 
 def decode(body: bytes) -> RawLink:
     """Read one link message."""
-    _, _, index, flags, _ = _INFO.unpack_from(body)
+    _, hardware, index, flags, _ = _INFO.unpack_from(body)
     found = attributes(body, _INFO.size)
     info = attributes(found.get(IFLA_LINKINFO, b""))
     netns = found.get(IFLA_LINK_NETNSID)
@@ -139,4 +143,5 @@ def decode(body: bytes) -> RawLink:
         kind=as_text(info.get(INFO_KIND)),
         info=info.get(INFO_DATA, b""),
         slave=info.get(INFO_SLAVE_DATA, b"") if as_text(info.get(INFO_SLAVE_KIND)) == "bridge" else b"",
+        hardware=hardware,
     )

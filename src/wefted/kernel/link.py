@@ -7,11 +7,13 @@ namespace. Only what the kernel ignores there follows, in the same send.
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from dataclasses import dataclass
 
 from wefted.model.link import LINK_GROUP, Bridge, Link, LinkState, MovedLink, Veth
 from wefted.model.objects import HOST, KernelObject, Netns
 
+from . import guest
 from .ifinfo import (
     IFLA_ADDRESS,
     IFLA_GROUP,
@@ -55,10 +57,13 @@ class LinkHandler:
         if tx.exists(wanted.ns, wanted.name):
             _make_way(wanted, tx)
         at = _birthplace(wanted, kind)
+        bridge_mac = b""
+        if isinstance(wanted, Veth) and wanted.guest:
+            wanted, bridge_mac = guest.fitted(wanted, tx)
         body = b"".join((
             up_header(), text(IFLA_IFNAME, wanted.name), u32(IFLA_GROUP, LINK_GROUP), _settings(wanted, None, tx),
             _below(wanted, kind, tx), u32(IFLA_NET_NS_FD, tx.fd(wanted.ns)) if at != wanted.ns else b"",
-            _ONE_QUEUE + _peer(wanted, tx) if isinstance(wanted, Veth) else b"",
+            bridge_mac + _ONE_QUEUE + _peer(wanted, tx) if isinstance(wanted, Veth) else b"",
         ))  # fmt: skip
         tx.queue(at, Message(RTM_NEWLINK, CREATE | EXCL | ECHO, body), makes=_places(wanted))
         if isinstance(wanted, Veth):
@@ -86,6 +91,9 @@ class LinkHandler:
 
     def delete(self, old: Link, tx: Transaction) -> None:
         """Delete a link, with others in one go. Raises `Refused`."""
+        if isinstance(old, Veth) and old.guest:
+            with suppress(Refused):  # the bridge may have gone before
+                guest.restore_after(old, tx)
         tx.doom(old.ns, old.name)
 
 

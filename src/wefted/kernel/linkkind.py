@@ -34,6 +34,9 @@ class Names(Protocol):
     def name(self, index: int) -> str:
         """Return the name of a link of this namespace, "" if there is none."""
 
+    def is_ours(self, index: int) -> bool:
+        """Tell whether a link of this namespace carries our mark."""
+
     def parent(self, link: RawLink) -> str:
         """Return the name of the link under this one, which may be in the host's namespace."""
 
@@ -72,7 +75,7 @@ def _veth(raw: RawLink, names: Names) -> Veth:
     return Veth(
         ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, master=names.name(raw.master),
         peer_ns=peer_ns, peer_name=peer_name, hairpin=as_int(port.get(BRPORT_MODE)) == 1,
-        isolated=as_int(port.get(BRPORT_ISOLATED)) == 1,
+        isolated=as_int(port.get(BRPORT_ISOLATED)) == 1, guest=bool(raw.master) and not names.is_ours(raw.master),
     )  # fmt: skip
 
 

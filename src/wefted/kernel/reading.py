@@ -9,7 +9,7 @@ from struct import Struct
 from wefted.model.link import Link, LinkState, MovedLink
 from wefted.model.objects import HOST, KernelObject, Netns
 
-from .ifinfo import RTM_GETLINK, RawLink, decode, dump_request
+from .ifinfo import HARDWARE, RTM_GETLINK, RawLink, decode, dump_request
 from .link import Loan
 from .linkkind import READERS
 from .marks import is_our_group
@@ -63,7 +63,14 @@ def read_links(reading: Reading) -> Iterator[KernelObject]:
         if is_our_group(raw.group):
             yield _link(raw, reading)
         else:
-            yield LinkState(ns=reading.ns, name=raw.name, up=raw.up, mtu=raw.mtu, mac=raw.mac)
+            yield LinkState(
+                ns=reading.ns,
+                name=raw.name,
+                up=raw.up,
+                mtu=raw.mtu,
+                mac=raw.mac,
+                kind=raw.kind or HARDWARE.get(raw.hardware, ""),
+            )
 
 
 def _link(raw: RawLink, reading: Reading) -> Link:

@@ -37,17 +37,17 @@ class RouteHandler:
 
     def create(self, wanted: Route, tx: Transaction) -> None:
         """Add a route. Raises `Refused` when its link is missing."""
-        tx.queue(wanted.ns, Message(RTM_NEWROUTE, CREATE | EXCL, _body(wanted, tx)))
+        tx.queue(wanted.ns, Message(RTM_NEWROUTE, _new(wanted), _body(wanted, tx)))
 
     def update(self, old: KernelObject, new: Route, tx: Transaction) -> None:
         """Replace a route without a moment in which there is none; a blackhole cannot become another kind in place."""
-        if isinstance(old, Route) and old.blackhole == new.blackhole:
+        if isinstance(old, Route) and old.blackhole == new.blackhole and not new.first:
             tx.queue(new.ns, Message(RTM_NEWROUTE, CREATE | REPLACE, _body(new, tx)))
             return
         body = _body(new, tx)
         if isinstance(old, Route):
             self.delete(old, tx)
-        tx.queue(new.ns, Message(RTM_NEWROUTE, CREATE | EXCL, body))
+        tx.queue(new.ns, Message(RTM_NEWROUTE, _new(new), body))
 
     def delete(self, old: Route, tx: Transaction) -> None:
         """Remove a route of ours: the kernel compares the protocol too, so another one's stays."""
@@ -141,6 +141,11 @@ def _body(route: Route, tx: Transaction) -> bytes:
     if route.metric:
         parts.append(u32(RTA_PRIORITY, route.metric))
     return b"".join(parts)
+
+
+def _new(route: Route) -> int:
+    """Return the flags of a new route. Without EXCL it stands before others of its metric, as `ip route prepend` has it."""
+    return CREATE if route.first else CREATE | EXCL
 
 
 def _header(route: Route, scope: int) -> bytes:

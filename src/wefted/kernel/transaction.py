@@ -14,13 +14,15 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from struct import Struct
 
 from wefted.model.link import Link, LinkState, MovedLink, Veth
-from wefted.model.objects import HOST, Change, Netns
+from wefted.model.objects import HOST, Change, IPAddress, Netns
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 
+from .announce import announce
 from .fault import Fault
 from .ifinfo import delete_group, delete_named, echo, move_to_doomed
 from .netlink import Message, NetlinkSocket, Refused, Reply
@@ -89,6 +91,7 @@ class Transaction:
         """By the number of the change; the first one of each stays."""
         self.deferred: dict[int, Change] = {}
         """Changes that are made after all netlink messages, in a transaction of their own."""
+        self._then: list[tuple[int, Callable[[], None]]] = []
         self.sends = 0
         """How many sends went out in sandboxes."""
 
@@ -149,6 +152,14 @@ class Transaction:
         """Let a message wait for the next send in `ns` that happens anyway, or for the end."""
         self._later.setdefault(ns, []).append(_Queued(message, (self._current,), frozenset(), ()))
 
+    def then(self, action: Callable[[], None]) -> None:
+        """Let something be done after all messages, unless the current change was refused; it may fail without harm."""
+        self._then.append((self._current, action))
+
+    def announce(self, ns: Netns, link: str, address: IPAddress) -> None:
+        """Tell the neighbours of an address. Raises `OSError`."""
+        announce(self._spaces, self.fd(ns), link, address)
+
     def ask(self, ns: Netns, message: Message) -> list[bytes]:
         """Send what waits for `ns`, then ask at once. Raises `Refused`."""
         self.flush(ns)
@@ -201,6 +212,10 @@ class Transaction:
         """Send everything that still waits, the host's first."""
         for ns in sorted({HOST, *self._batches, *self._later}):
             self.flush(ns)
+        for number, action in self._then:
+            if number not in self.refusals:
+                with suppress(Refused, OSError):
+                    action()
 
     def close(self) -> None:
         """Release the sandboxes."""

@@ -75,6 +75,8 @@ class Veth(Link):
     """Whether its bridge may send a frame back out of the port that it came in by."""
     isolated: bool = False
     """Whether its bridge keeps frames of other isolated ports from it, and its own from them."""
+    guest: bool = False
+    """Whether its bridge is somebody else's: it takes the bridge's MAC and MTU, so that the bridge keeps both."""
 
     def __str__(self) -> str:
         return self._line("type veth", *_opt("master", self.master), "peer", self.peer_name, "netns", self.peer_ns or "host")
@@ -160,6 +162,8 @@ class LinkState(KernelObject):
     up: bool = True
     mtu: int = 0
     mac: str = ""
+    kind: str = field(default="", compare=False)
+    """Only in what was read: the kernel's word for a virtual device (bridge, veth, bond), else the hardware's (ether)."""
     link_local: bool = field(default=True, compare=False)
     """Whether the kernel gives it an IPv6 link-local address when it comes up. A port of a bridge that does not need one is
     better without: its neighbour and multicast messages are flooded to every other port, so attaches cost ever more."""

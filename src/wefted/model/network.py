@@ -50,7 +50,12 @@ class Network:
     @property
     def link(self) -> str:
         """The name of its bridge on every host."""
-        return naming.link_name("br", self.name)
+        return self.guest_of or self.option("name") or naming.link_name("br", self.name)
+
+    @property
+    def guest_of(self) -> str:
+        """The bridge of somebody else in which its containers are guests; "" where it has a bridge of its own."""
+        return self.option("bridge")
 
     @property
     def tunnel(self) -> str:
@@ -104,15 +109,20 @@ class Endpoint:
     routes: tuple[StaticRoute, ...] = ()
     aliases: tuple[str, ...] = ()
     ports: tuple[PortMapping, ...] = ()
+    slot: str = ""
+    """Tells a further interface of one container in one network from its first; the name under which it was asked for."""
+    default_claim: str = "auto"
+    """auto: its container's default route is its own unless there is one; take: it also stands before somebody else's, which
+    is in use again when it goes; never."""
 
     @property
     def id(self) -> str:
-        return naming.digest(self.network, self.container)
+        return endpoint_id(self.network, self.container, self.slot)
 
     @property
     def link(self) -> str:
         """The name of its link on the host, where the driver makes one."""
-        return naming.link_name("ve", self.network, self.container)
+        return naming.link_name("ve", *_identity(self.network, self.container, self.slot))
 
     @property
     def attached(self) -> bool:
@@ -120,6 +130,15 @@ class Endpoint:
 
     def gateway_for(self, version: int) -> IPAddress | None:
         return next((g for g in self.gateways if g.version == version), None)
+
+
+def endpoint_id(network: str, container: str, slot: str = "") -> str:
+    """Return the key of an endpoint's record, which follows from who it is."""
+    return naming.digest(*_identity(network, container, slot))
+
+
+def _identity(network: str, container: str, slot: str) -> tuple[str, ...]:
+    return (network, container, slot) if slot else (network, container)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ class Address(KernelObject):
 
     link: str
     address: IPInterface
+    announce: bool = field(default=False, compare=False)
+    """Whether the neighbours are told as soon as it is there, who may remember another MAC for it."""
 
     @property
     def key(self) -> Key:
@@ -39,6 +41,8 @@ class Route(KernelObject):
     metric: int = 0
     table: int = 254
     blackhole: bool = False
+    first: bool = field(default=False, compare=False)
+    """Whether it stands before a route of somebody else to the same destination, which stays and is used when it has gone."""
 
     @property
     def key(self) -> Key:

@@ -8,6 +8,7 @@
     port        [IP:]HOST[-HOST]:PORT[-PORT][/tcp|udp|sctp]     IPv6 in brackets, as in [fd77::1]:53:53/udp
     subnet      ADDRESS/LENGTH              strict: no host bits
     address     ADDRESS                     unicast
+    interface address   ADDRESS/LENGTH      where no subnet says how long the prefix is
     route       DEST[@VIA]                  192.168.0.0/16@10.9.0.1; `default` is 0.0.0.0/0 or ::/0
     pair        KEY=VALUE                   the value may be empty and may hold further equals signs
     MTU         68 to 65535                 bytes
@@ -29,7 +30,7 @@ from typing import NoReturn, TypeVar
 from wefted.errors import UsageError
 
 from .network import PortMapping, StaticRoute
-from .objects import IPAddress, IPNetwork
+from .objects import IPAddress, IPInterface, IPNetwork
 
 KINDS = ("netns", "pid", "path", "docker", "podman", "containerd", "lxc", "nspawn")
 PROTOCOLS = ("tcp", "udp", "sctp")
@@ -165,6 +166,18 @@ def address(text: str) -> IPAddress:
     if found.is_multicast or found.is_unspecified or found.is_loopback or text == "255.255.255.255":
         _wrong("address", text, "it is no unicast address of a network", example)
     return found
+
+
+def interface_address(text: str) -> IPInterface:
+    """Return a unicast address with the length of its prefix, as on a network that has no subnets."""
+    example = "192.168.1.1/24, fd77::5/64"
+    ip, slash, length = text.partition("/")
+    found = address(ip)
+    if not slash:
+        _wrong("address", text, "its prefix length is missing, and the network has no subnet that would tell it", example)
+    if not re.fullmatch(r"[0-9]{1,3}", length, re.ASCII) or int(length) > found.max_prefixlen:
+        _wrong("address", text, f"after the slash stands a prefix length from 0 to {found.max_prefixlen}", example)
+    return ip_interface((found, int(length)))
 
 
 def address_in(text: str, prefix: IPNetwork) -> IPAddress:

@@ -124,6 +124,7 @@ def test_connect_sends_what_was_typed(agent, run):
     agent.answers["network.connect"] = [C1]
     flags = (
         "--ip 10.20.1.2 --ip6 fd20::2 --gateway-priority 7 --ifname eth1 --mac 02:00:00:00:00:01 --alias db --route 10.9.0.0/16"
+        " --gateway 10.20.9.9 --default-route take --another"
     )
     result = run("network", "connect", "blue", "netns:c1", *flags.split(), "-p", "80:80", "--publish", "53:53/udp")
     assert result.output.splitlines()[1].split() == ["netns:c1", "eth0", "10.20.1.2/24"]
@@ -134,6 +135,9 @@ def test_connect_sends_what_was_typed(agent, run):
                 "network": "blue",
                 "containers": ["netns:c1"],
                 "ip": ["10.20.1.2", "fd20::2"],
+                "gateways": ["10.20.9.9"],
+                "default_route": "take",
+                "additional": True,
                 "ifname": "eth1",
                 "mac": "02:00:00:00:00:01",
                 "aliases": ["db"],
@@ -150,7 +154,7 @@ def test_names_come_from_standard_input_too(agent, run):
     run("network", "connect", "blue", "netns:c0", "-", stdin="netns:c1\n\n netns:c2 \n")
     assert agent.asked[0][1]["containers"] == ["netns:c0", "netns:c1", "netns:c2"]
     assert run("network", "disconnect", "blue", "-", stdin="netns:c1\n").output == "netns:c0\nnetns:c1\n"
-    assert agent.asked[1] == ("network.disconnect", {"network": "blue", "containers": ["netns:c1"]})
+    assert agent.asked[1] == ("network.disconnect", {"network": "blue", "containers": ["netns:c1"], "ifname": ""})
 
 
 def test_an_empty_standard_input_is_a_usage_error(agent, run):

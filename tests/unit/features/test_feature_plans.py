@@ -135,7 +135,25 @@ def test_nothing_is_published_where_nothing_can_be(changes: dict, endpoint_chang
 
 def test_a_lan_network_has_no_part_in_the_firewall() -> None:
     assert plan(network(exposed=True, isolated=False), endpoint((4,), PORT), host_gateway=False) == []
-    assert plan(network(subnets=()), endpoint((), PORT)) == [TABLE]
+
+
+def test_a_bridge_without_subnets_is_let_through_and_nothing_else() -> None:
+    """No route tells the firewall where the addresses of its containers are."""
+    found = plan(network(subnets=(), options=(("name", "brpipe"),)), endpoint((), PORT))
+    assert [str(item) for item in found if item != TABLE] == ["nft element unrouted { brpipe . brpipe }"]
+
+
+def test_guests_of_a_foreign_bridge_are_translated_one_by_one() -> None:
+    """What else is in that bridge is left alone: no rule speaks of its subnet as of one of ours."""
+    docker0 = network(options=(("bridge", "docker0"),), masquerade=True)
+    found = {str(item) for item in plan(docker0, endpoint((4,), PORT), host_gateway=False) if item != TABLE}
+    own = str(endpoint((4,)).addresses[0].ip)
+    subnet = next(s.prefix for s in docker0.subnets if s.prefix.version == 4)
+    assert f"nft element masquerade4 {{ {own} }}" in found
+    assert f"nft element together4 {{ {own} . {subnet} }}" in found
+    assert not any(word in text for text in found for word in ("networks4", "open4", "exposed4", "internal4"))
+    silent = network(options=(("bridge", "docker0"),), masquerade=False)
+    assert plan(silent, endpoint((4,)), host_gateway=False) == []
 
 
 # -- what holds for every feature ------------------------------------------------------------------------------------
