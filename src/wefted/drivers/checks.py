@@ -12,7 +12,7 @@ from wefted.model.network import Network
 def known_options(network: Network, known: Mapping[str, str]) -> None:
     """Raise `UsageError` for an unknown option key; those of a backend are left to whoever knows both."""
     if network.backend == "none":
-        options.reject_unknown(network, known)
+        options.reject_unknown(network.name, dict(network.options), known)
 
 
 def no_backend(network: Network, why: str) -> None:

@@ -12,13 +12,13 @@ from wefted.backends import unreachable
 from wefted.errors import NotFound, Unreachable
 from wefted.model import codec
 from wefted.model.link import Link, LinkState
+from wefted.model.nearest import guess
 from wefted.model.objects import HOST, Change
 
 from .apply import Documents
 from .endpoints import Endpoints
 from .host import Host
 from .names import Names
-from .nearest import nearest
 from .networks import Networks
 from .operations import OPERATIONS, Nothing, Plan, Uninstall
 from .publisher import Publisher
@@ -73,7 +73,7 @@ class LocalEngine:
     async def call(self, operation: str, parameters: Mapping[str, Any]) -> Any:
         handler = self._handlers.get(operation)
         if handler is None:
-            raise NotFound(f"there is no operation {operation!r}{nearest(operation, self._handlers)}")
+            raise NotFound(f"there is no operation {operation!r}{guess(operation, self._handlers)}")
         request: Any = codec.decode(OPERATIONS[operation].parameters, dict(parameters))
         result = await handler(request)
         if not self.host.live and operation != "uninstall":

@@ -16,6 +16,7 @@ from wefted.errors import Conflict, NotFound, Unreachable
 from wefted.interfaces import Kernel, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model import codec
+from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.node import HostFacts, Node
 from wefted.model.objects import KernelObject, Key, Netns
@@ -23,7 +24,6 @@ from wefted.model.records import Delete, Item, Op, Put, Snapshot
 
 from . import keys
 from .cluster import ClusterView
-from .nearest import nearest
 from .planner import plan_node, segment_of
 from .reconcile import Reconciler, Report
 from .worker import Worker
@@ -137,7 +137,7 @@ class Host:
             await self.refresh()
         found = self.view.networks.get(name)
         if found is None:
-            close = nearest(name, self.view.networks)
+            close = guess(name, self.view.networks)
             raise NotFound(f"there is no network {name!r}{close}", "see them all: wefted network ls")
         return found
 

@@ -12,13 +12,13 @@ from wefted.errors import Exhausted, InUse, NotFound, Unsupported, UsageError
 from wefted.interfaces import Driver
 from wefted.ipam.leases import block_length, default_subnet
 from wefted.model import spec
+from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network, PortMapping, Subnet
 from wefted.model.node import HostFacts
 from wefted.model.objects import IPNetwork
-from wefted.model.options import SHARED, integer
+from wefted.model.options import integer, reject_unknown
 
 from .ifnames import prefix_of
-from .nearest import nearest
 from .operations import NetworkCreate
 
 NO_SUBNET = "none"
@@ -42,7 +42,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     _supported((*driver.needs, *backend.needs), facts)
     options = dict(request.options)
     mode = options.get("gateway_mode", "nat")
-    _known_options(options, {**driver.options, **backend.options})
+    reject_unknown(name, options, driver.options, backend.options)
     own = driver.host_gateway and not options.get("bridge")
     subnets = _subnets(request, driver, own, known.values(), facts)
     network = Network(
@@ -116,7 +116,7 @@ def _clash(a: PortMapping, b: PortMapping) -> bool:
 
 def _chosen(kind: str, name: str, registry: Mapping[str, T]) -> T:
     if name not in registry:
-        raise NotFound(f"there is no {kind} {name!r}{nearest(name, registry)}", f"{kind}s: {', '.join(registry)}")
+        raise NotFound(f"there is no {kind} {name!r}{guess(name, registry)}", f"{kind}s: {', '.join(registry)}")
     return registry[name]
 
 
@@ -125,13 +125,6 @@ def _supported(needs: Iterable[str], facts: HostFacts) -> None:
         reason = facts.features.get(feature, "")
         if reason:
             raise Unsupported(f"this kernel has no {feature}: {reason}", "see what it has: wefted status")
-
-
-def _known_options(options: Mapping[str, str], known: Mapping[str, str]) -> None:
-    allowed = (*known, *SHARED)
-    for key in options:
-        if key not in allowed:
-            raise UsageError(f"unknown option {key!r}{nearest(key, allowed)}", f"known are: {', '.join(sorted(allowed))}")
 
 
 def _layer(options: Mapping[str, str], layers: Collection[int], host_gateway: bool) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Any
 
 from wefted.errors import NotFound
+from wefted.model.nearest import nearest
 from wefted.model.network import Endpoint
 from wefted.services.dns.zone import Zone
 
@@ -69,8 +69,8 @@ class Names:
         addresses, services = self.zone.addresses(name), self.zone.services(name)
         if not addresses and not services:
             known = {n for member in self.zone.members.values() for n in member.names}
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "see them all: wefted dns ls"
+            close = nearest(name, known)
+            hint = f"did you mean {close}?" if close else "see them all: wefted dns ls"
             raise NotFound(f"there is no name {name}", hint)
         return {
             "name": name,

@@ -9,6 +9,7 @@ from typing import Any
 from wefted.errors import Conflict, InUse, NotFound, UsageError
 from wefted.model import codec
 from wefted.model.lease import Lease
+from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network
 from wefted.model.objects import HOST
 from wefted.model.records import Check, Delete, Op, Put
@@ -17,7 +18,6 @@ from . import keys
 from .edit import edited
 from .host import Host
 from .intent import network_from
-from .nearest import nearest
 from .operations import HostNames, NetworkCreate, NetworkName, NetworkNames, NetworkSet, Nothing
 from .render import endpoint_json, host_json, network_json
 
@@ -221,7 +221,7 @@ class Networks:
         for node in nodes.values():
             if name in (node.name, node.id):
                 return node.id
-        close = nearest(name, [node.name for node in nodes.values()])
+        close = guess(name, [node.name for node in nodes.values()])
         raise NotFound(f"there is no host {name!r}{close}", "see them all: wefted host ls")
 
     def _lease_json(self, lease: Lease) -> Any:

@@ -28,7 +28,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from wefted.errors import Exhausted, UsageError
 from wefted.model.objects import IPAddress, IPNetwork
 
-from .reader import Reader, is_null, nearest
+from .reader import Reader, instead, is_null
 from .topology import (
     DEFAULT_PREFIX,
     STORE,
@@ -186,7 +186,7 @@ class _LabReader(Reader):
         name = self.text(node, "the name of a segment")
         found = next((s for s in switches if s.name == name), None)
         if found is None and name is not None:
-            self.fail(node, f"there is no segment {name!r}{nearest(name, [s.name for s in switches])}")
+            self.fail(node, f"there is no segment {name!r}{instead(name, [s.name for s in switches])}")
         return found
 
     def addresses(self, node: Node | None, where: str, switches: Sequence[Switch]) -> tuple[IPAddress, ...]:
@@ -248,7 +248,7 @@ class _LabReader(Reader):
             return None
         host = self.text(parts["host"], "the name of a host")
         if host is not None and host not in hosts:
-            self.fail(parts["host"], f"there is no host {host!r}{nearest(host, hosts)}")
+            self.fail(parts["host"], f"there is no host {host!r}{instead(host, hosts)}")
         return ContainerOrder(name=name, host=host or "", attachments=self.attachments(node, name, parts, networks))
 
     def attachments(self, node: Node, name: str, parts: Mapping[str, Node], networks: set[str]) -> tuple[Attachment, ...]:
@@ -271,5 +271,5 @@ class _LabReader(Reader):
     def network(self, node: Node, networks: set[str]) -> str:
         name = self.text(node, "the name of a network")
         if name is not None and name not in networks:
-            self.fail(node, f"there is no network {name!r} in this file{nearest(name, networks)}")
+            self.fail(node, f"there is no network {name!r} in this file{instead(name, networks)}")
         return name or ""

@@ -5,12 +5,13 @@ The text of a scalar is taken as it is written: `8080:80` is a port mapping here
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from wefted.model.nearest import guess
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Reader:
         found = {}
         for key, value in self.entries(node, where):
             if key.value not in allowed:
-                self.fail(key, f"{where} has no {key.value!r}{nearest(str(key.value), allowed)}")
+                self.fail(key, f"{where} has no {key.value!r}{instead(str(key.value), allowed)}")
             elif not is_null(value):
                 found[str(key.value)] = value
         return found
@@ -140,8 +141,7 @@ def _kind(node: Node) -> str:
     return "nothing" if is_null(node) else repr(node.value)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, known := list(known), 1)
-    if found:
-        return f": did you mean {found[0]!r}?"
-    return f" (there is {', '.join(sorted(known))})" if known else ""
+def instead(name: str, known: Iterable[str]) -> str:
+    """Return what may stand in the place of `name`, to be put behind a message."""
+    words = sorted(known)
+    return guess(name, words, ": ") or (f" (there is {', '.join(words)})" if words else "")

@@ -38,6 +38,8 @@ from typing import Any, NewType, TypeVar, Union, get_args, get_origin, get_type_
 
 from wefted.errors import UsageError
 
+from .nearest import guess
+
 T = TypeVar("T")
 
 _Path = tuple[Any, str | int] | None
@@ -231,10 +233,7 @@ def _told(type: Any) -> dict[str, str]:
 
 
 def _unknown(key: object, path: _Path, known: Mapping[str, Any]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(str(key), list(known), n=1)
-    hint = f", did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+    hint = guess(str(key), known) or f"; known are {', '.join(known)}"
     return f"{_text(path)}: unknown key {_quote(key)}{hint}" if path else f"unknown key {_quote(key)}{hint}"
 
 

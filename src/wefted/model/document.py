@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -28,6 +27,7 @@ from wefted.errors import UsageError
 
 from . import spec
 from .marked import Listing, Mark, Node, Problem, Scalar, Table, Unreadable, compose
+from .nearest import guess
 
 MOST_PROBLEMS = 50
 """Problems that one message tells."""
@@ -269,8 +269,7 @@ class _Reader:
 
     def _close(self, text: str, known: Collection[str]) -> str:
         """Return a guess at what was meant, as long as somebody will read it: it costs a look at every known word."""
-        found = get_close_matches(text, known, n=1) if len(self._problems) < MOST_PROBLEMS else []
-        return f", did you mean {found[0]!r}?" if found else ""
+        return guess(text, known) if len(self._problems) < MOST_PROBLEMS else ""
 
     def _wrong(self, node: Node, text: str) -> None:
         self._problems.append(Problem(node.mark, text))

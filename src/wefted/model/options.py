@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 
 from wefted.errors import UsageError
 
+from .nearest import guess
 from .network import Network
 
 SHARED: Mapping[str, str] = {
@@ -20,14 +20,14 @@ SHARED: Mapping[str, str] = {
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
 
 
-def reject_unknown(network: Network, *known: Mapping[str, str]) -> None:
-    """Raise `UsageError` for the first option that is neither shared nor in one of the tables `known`."""
+def reject_unknown(network: str, keys: Iterable[str], *known: Mapping[str, str]) -> None:
+    """Raise `UsageError` for the first of the keys that is neither shared nor in one of the tables `known`."""
     allowed = sorted({key for table in (SHARED, *known) for key in table})
-    for key, _ in network.options:
+    for key in keys:
         if key not in allowed:
-            close = get_close_matches(key, allowed, 1)
-            guess = f", did you mean {close[0]!r}?" if close else ""
-            raise UsageError(f"network {network.name!r}: unknown option {key!r}{guess}", f"known are: {', '.join(allowed)}")
+            raise UsageError(
+                f"network {network!r}: unknown option {key!r}{guess(key, allowed)}", f"known are: {', '.join(allowed)}"
+            )
 
 
 def integer(network: Network, key: str, default: int, span: range) -> int:

@@ -23,12 +23,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import NoReturn, TypeVar
 
 from wefted.errors import UsageError
 
+from .nearest import nearest
 from .network import PortMapping, StaticRoute
 from .objects import IPAddress, IPInterface, IPNetwork
 
@@ -60,8 +60,8 @@ def container(text: str) -> ContainerSpec:
     if not colon:
         kind, name = "", text
     elif kind not in KINDS:
-        close = get_close_matches(kind, KINDS, n=1)
-        hint = f"did you mean {close[0]}:{name}?" if close else f"kinds: {', '.join(KINDS)}"
+        close = nearest(kind, KINDS)
+        hint = f"did you mean {close}:{name}?" if close else f"kinds: {', '.join(KINDS)}"
         raise UsageError(f"container {_quote(text)}: there is no kind of container {_quote(kind)}", hint)
     _NAMES.get(kind, _container_name)(text, name)
     return ContainerSpec(kind, name)
