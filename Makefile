@@ -1,6 +1,6 @@
 # The front door. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check fix lab bench docs build lock gates
+.PHONY: help env engines demo test check fix lab bench docs build lock gates
 
 BIN  := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -14,10 +14,13 @@ help:
 env:  ## prepare everything; says what it installs, does nothing when done
 	@packaging/env/prepare.sh
 
+engines: env  ## Docker and podman for the lab's hosts, as packages; their services stay stopped
+	@packaging/env/prepare.sh --engines
+
 demo: env  ## two virtual hosts, every kind of network, a table of what was measured
 	@$(ROOT) $(BIN)/wefted demo $(ARGS)
 
-test: env  ## all tests, on all cores (the lab tests need root)
+test: engines  ## all tests, on all cores (the lab tests need root)
 	@$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 check: env gates test  ## style, types, arrows, then all tests

@@ -2,6 +2,7 @@
 # Prepare everything that wefted needs: system packages, then the Python environment in .venv.
 #
 # It looks before it does: with everything in place it changes nothing and needs neither root nor network.
+# With --engines it also installs the container engines that tests want; without them those tests are skipped.
 # PYTHON=... chooses the interpreter. Exit 2: something is missing that it cannot install; it says what.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -48,7 +49,23 @@ missing_packages() {
   fi
 }
 
-# Debian starts a service as soon as it is installed. An etcd of this host is not what was asked for.
+missing_engines() {
+  command -v dockerd >/dev/null || echo docker.io
+  command -v podman >/dev/null || printf '%s\n' podman crun netavark aardvark-dns
+  command -v iptables >/dev/null || echo iptables
+  [ -x /bin/busybox ] || echo busybox-static
+}
+
+# The units that come with a package: Debian enables them, and the next boot would start them.
+units_of() {
+  case $1 in
+    etcd-server) echo etcd.service ;;
+    docker.io) echo docker.service docker.socket containerd.service ;;
+    podman) echo podman.service podman.socket podman-restart.service podman-auto-update.service podman-auto-update.timer ;;
+  esac
+}
+
+# Debian starts a service as soon as it is installed. A service of this host is not what was asked for.
 install_without_services() {
   local policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
@@ -57,16 +74,20 @@ install_without_services() {
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
   fi
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-  if [[ " $* " == *" etcd-server "* ]] && command -v systemctl >/dev/null; then
-    systemctl --quiet disable etcd.service 2>/dev/null || true
+  apt-get update -qq || return
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null || return
+  local package
+  if command -v systemctl >/dev/null; then
+    for package in "$@"; do
+      # shellcheck disable=SC2046  # one word for each unit
+      systemctl --quiet disable $(units_of "$package") 2>/dev/null || true
+    done
   fi
 }
 
 system_packages() {
   local packages
-  mapfile -t packages < <(missing_packages)
+  mapfile -t packages < <("$1")
   [ ${#packages[@]} -gt 0 ] || return 0
   say "missing on this system: ${packages[*]}"
   command -v apt-get >/dev/null ||
@@ -126,8 +147,10 @@ python_environment() {
 if [ "${1:-}" = --packages ]; then
   shift
   install_without_services "$@"
+elif [ "${1:-}" = --engines ]; then
+  (system_packages missing_engines) || say "the tests that need them will be skipped"
 else
-  system_packages
+  system_packages missing_packages
   python_environment
   say "ready; the command is .venv/bin/wefted"
 fi

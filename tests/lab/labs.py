@@ -44,7 +44,8 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def traces(name: str) -> list[str]:
-    """Return what this machine has of a lab: processes, mounts, files."""
+    """Return what this machine has of a lab: processes, mounts, control groups, files."""
     found = [f"process {p.pid}" for p in host.find(name)]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if name in line]
+    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/*{name}*")]
     return found + [str(path) for path in (state.RUN / name, state.DISKS / name) if path.exists()]

@@ -180,6 +180,7 @@ print(json.dumps([difference(before, during), difference(before, after), before 
 
         Systemd makes all mounts shared: then whatever is mounted in a namespace shows up in all others, unless they see to it.
         """
+        until(lambda: "tentative" not in shared.host("h2").run(["ip", "address"]).stdout)
         shared.host("h2").run(["mount", f"--make-r{propagation}", "/"])
         done = shared.host("h2").run([sys.executable, "-c", self.MACHINE, shared.name])
         during, after, equal = json.loads(done.stdout)

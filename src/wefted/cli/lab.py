@@ -44,17 +44,24 @@ def lab() -> None:
     wefted lab up --hosts 3
     wefted lab up -f office.yaml --name office
     wefted lab up --hosts 2 --bare
+    wefted lab up --hosts 2 --docker
     """
 )
 @option("--hosts", metavar="N", type=click.IntRange(min=1), help="Hosts h1 to hN on one segment [default: 2].")
 @option("-f", "--file", metavar="FILE", type=click.Path(path_type=Path), help="A YAML file with hosts, segments, routers, ...")
 @option("--bare", is_flag=True, help="Hosts only: no cluster store and no agents.")
+@option("--docker", is_flag=True, help="A Docker engine on each host.")
+@option("--podman", is_flag=True, help="podman on each host.")
+@option("--containerd", is_flag=True, help="A containerd on each host; with --docker, the one that Docker uses.")
 @name_option
 @json_option
-def up(hosts: int | None, file: Path | None, bare: bool, name: str, as_json: bool) -> None:
+def up(
+    hosts: int | None, file: Path | None, bare: bool, docker: bool, podman: bool, containerd: bool, name: str, as_json: bool
+) -> None:
     """Bring a lab up: hosts, a cluster store for them, and an agent on each.
 
-    The hosts are h1, h2, ... with the addresses 192.168.50.1, .2, ... on eth0, and etcd at 192.168.50.254.
+    The hosts are h1, h2, ... with the addresses 192.168.50.1, .2, ... on eth0, and etcd at 192.168.50.254. The engines are
+    each host's own, and have an image: docker run -d --name web1 -v /usr:/usr:ro skel
     """
     import time
 
@@ -64,7 +71,8 @@ def up(hosts: int | None, file: Path | None, bare: bool, name: str, as_json: boo
 
     start = time.monotonic()
     topology = _topology(hosts, file, bare)
-    Lab.up(name, topology, bare=bare)
+    wanted = {"docker": docker, "podman": podman, "containerd": containerd}
+    Lab.up(name, topology, bare=bare, engines=[engine for engine, asked in wanted.items() if asked])
     picture = take(name, ask=False)
     seconds = round(time.monotonic() - start, 3)
     made = {

@@ -7,7 +7,8 @@ routers:
   r1: [west, east]            # or {west: 10.1.0.1, east: }
 hosts:                        # a list of names will do, or a number
   h1: {segment: west}
-  h2: {segment: east, address: 10.2.0.9}
+  h2: {segment: east, address: 10.2.0.9, engines: [docker]}
+engines: [podman]             # of every host: containerd, docker, podman
 networks:                     # as in `wefted network create`
   blue: {backend: vxlan, subnet: 10.20.0.0/16, options: {vni: 7}}
 containers:                   # bare network namespaces
@@ -31,6 +32,7 @@ from wefted.model.objects import IPAddress, IPNetwork
 from .reader import Reader, instead, is_null
 from .topology import (
     DEFAULT_PREFIX,
+    ENGINES,
     STORE,
     Attachment,
     ContainerOrder,
@@ -42,7 +44,7 @@ from .topology import (
     simple,
 )
 
-SECTIONS = ("segments", "routers", "hosts", "networks", "containers")
+SECTIONS = ("segments", "routers", "hosts", "engines", "networks", "containers")
 NETWORK_FLAGS = {
     "driver": "--driver", "backend": "--backend", "subnet": "--subnet", "gateway": "--gateway", "ip-range": "--ip-range",
     "aux-address": "--aux-address", "mtu": "--mtu", "label": "--label",
@@ -99,6 +101,7 @@ class _LabReader(Reader):
         switches = self.switches(parts.get("segments"))
         routers = self.routers(parts.get("routers"), switches)
         hosts = self.hosts(parts.get("hosts"), switches, root)
+        everywhere = self.engines(parts.get("engines"))
         self.distinct(parts)
         networks = self.networks(parts.get("networks"))
         containers = self.containers(parts.get("containers"), {h.name for h in hosts}, {n.name for n in networks})
@@ -109,7 +112,8 @@ class _LabReader(Reader):
         except Exhausted as error:
             self.fail(root, error.message)
             return None
-        return Topology(switches=tuple(switches), machines=machines, networks=networks, containers=containers)
+        topology = Topology(switches=tuple(switches), machines=machines, networks=networks, containers=containers)
+        return topology.with_engines(everywhere)
 
     def switches(self, node: Node | None) -> list[Switch]:
         if node is None:
@@ -174,13 +178,27 @@ class _LabReader(Reader):
         return [self.host(name, item, switches) for name, item in self.named(node, "hosts", _MACHINE_NAME)]
 
     def host(self, name: str, node: Node, switches: Sequence[Switch]) -> Placement:
-        parts = self.mapping(node, f"host {name}", ("segment", "segments", "address"))
+        parts = self.mapping(node, f"host {name}", ("segment", "segments", "address", "engines"))
+        return Placement(name=name, legs=self.plugs(name, parts, switches), engines=self.engines(parts.get("engines")))
+
+    def plugs(
+        self, name: str, parts: Mapping[str, Node], switches: Sequence[Switch]
+    ) -> tuple[tuple[str, tuple[IPAddress, ...]], ...]:
+        """Read where a host is plugged in, as for `Placement.legs`."""
         if "segments" in parts:
-            return Placement(name=name, legs=self.legs(parts["segments"], f"host {name}", switches))
+            return self.legs(parts["segments"], f"host {name}", switches)
         switch = self.known(parts["segment"], switches) if "segment" in parts else switches[0]
         if switch is None:
-            return Placement(name=name, legs=())
-        return Placement(name=name, legs=((switch.name, self.addresses(parts.get("address"), f"host {name}", (switch,))),))
+            return ()
+        return ((switch.name, self.addresses(parts.get("address"), f"host {name}", (switch,))),)
+
+    def engines(self, node: Node | None) -> tuple[str, ...]:
+        """Read container engines, in the order of `ENGINES`."""
+        wanted = {name: item for item in self.items(node) if (name := self.text(item, "the name of a container engine"))}
+        for name, item in wanted.items():
+            if name not in ENGINES:
+                self.fail(item, f"there is no container engine {name!r} for a lab{nearest(name, ENGINES)}")
+        return tuple(e for e in ENGINES if e in wanted)
 
     def known(self, node: Node, switches: Sequence[Switch]) -> Switch | None:
         name = self.text(node, "the name of a segment")

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from wefted.errors import KernelError, WeftedError
 
-from .init import CLONE_NEWNET, NAMESPACES, check, libc
+from .init import CLONE_NEWCGROUP, CLONE_NEWNET, NAMESPACES, check, libc
 from .process import Process
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ _CLONE_FS = 0x200
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def inside(process: Process, work: Callable[[], T], namespaces: int = NAMESPACES) -> T:
+def inside(process: Process, work: Callable[[], T], namespaces: int = NAMESPACES | CLONE_NEWCGROUP) -> T:
     """Return what `work` returns when it is called in the namespaces of `process`; what it raises is raised here.
 
     Raises `WeftedError` when the process has ended and `KernelError` when the kernel refuses.

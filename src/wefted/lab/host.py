@@ -73,9 +73,9 @@ class Starting:
         return KernelError(f"cannot start {self.name}: {reason}", hint)
 
 
-def start(lab: str, name: str, role: str, disk: Path | None) -> Starting:
-    """Start the init of a machine; roles are those of `init.SETTINGS`, and "host"."""
-    argv = [sys.executable, "-I", "-S", str(INIT), str(state.RUN / lab), name, role, str(disk or "")]
+def start(lab: str, name: str, role: str, disk: Path | None, group: str = "") -> Starting:
+    """Start the init of a machine; roles are those of `init.SETTINGS`, and "host". `group` is a control group of its own."""
+    argv = [sys.executable, "-I", "-S", str(INIT), str(state.RUN / lab), name, role, str(disk or ""), group]
     pipe = subprocess.PIPE
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     return Starting(name, subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=environment, cwd="/", bufsize=0))

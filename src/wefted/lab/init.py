@@ -1,10 +1,13 @@
 """The first process of a virtual machine. Run as a script, with `python -I -S`; imports nothing that is slow.
 
-    init.py STATE_DIR NAME ROLE DISK
+    init.py STATE_DIR NAME ROLE DISK GROUP
 
 What the real machine has in /etc and /var/lib is there too: files as copies, directories as links into the real root, which is
 mounted at /run/machine. They lie on a tmpfs, because making 150 files on a disk for each host takes longer than all the rest;
 what shall outlast a boot lies on the disk. No overlayfs: it cannot be stacked where the real machine is a container.
+
+With GROUP (it may be empty) the machine has that control group for itself, in each hierarchy, and sees it as the root: then
+container engines in it find their way as on a machine of their own, and whatever they leave is found below it.
 
 It makes the namespaces, mounts what the machine sees, writes "pid N" and "ready" (or "error ...") to its output, and waits
 for "go" on its input: by then it is on record. At the end of input instead, it ends, so that whoever dies while starting a
@@ -19,6 +22,7 @@ import signal
 import sys
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
+CLONE_NEWCGROUP = 0x2000000
 NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 2, 4, 8, 0x1000, 0x2000, 0x4000, 0x80000
 
@@ -33,6 +37,11 @@ KEPT = {
     "router": ("/var/log",),
 }
 """Directories of each role that lie on its disk."""
+KEPT_BY_ENGINES = ("/etc/docker", "/etc/containers", "/etc/containerd", "/etc/cni", "/var/lib/containers", "/var/lib/cni")
+"""Further ones, of a host with container engines."""
+GROUPS = "/sys/fs/cgroup"
+OWN_GROUP = "init"
+"""Where its first process is: the root itself must stay free of processes, or version 2 gives it no controllers."""
 HIDDEN = frozenset(
     (
         "wefted",
@@ -156,16 +165,85 @@ def introduce(name: str, disk: str) -> None:
     write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n" + read(f"{os.path.dirname(disk)}/hosts"))
 
 
-def mount_kernel() -> None:
-    """Mount /proc and /sys anew for our namespaces, and keep the machine's control groups, which a container engine needs."""
-    groups = os.path.ismount("/sys/fs/cgroup")
-    if groups:
-        mount("/sys/fs/cgroup", "/run/cgroup", flags=MS_BIND | MS_REC)
+def hierarchies() -> list[tuple[str, str, str]]:
+    """Return (directory, kind, options) of each hierarchy of control groups, for a mount of the same.
+
+    Where there are some of version 1, the one of version 2 beside them is left out: not every engine likes both (crun).
+    """
+    found = []
+    for line in read("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        directory, (kind, _, options) = before.split()[4], after.split(" ", 2)
+        if kind in ("cgroup", "cgroup2") and directory.startswith(GROUPS):
+            found.append((directory, kind, ",".join(filter(identifies, options.split(",")))))
+    return [one for one in found if one[1] == "cgroup"] or found
+
+
+def identifies(option: str) -> bool:
+    """Whether a mount option says which hierarchy of version 1 it is: a controller, or a name."""
+    return option.startswith("name=") or not ("=" in option or option in ("rw", "ro", "xattr", "nsdelegate"))
+
+
+def enter_group(group: str) -> list[tuple[str, str, str]]:
+    """Move into a control group of our own in each hierarchy, and see it as the root from now on; return the hierarchies."""
+    found = hierarchies()
+    for directory, _, _ in found:
+        make_group(directory, group)
+        write_value(f"{directory}/{group}/cgroup.procs", "0")
+    check(libc.unshare(CLONE_NEWCGROUP), "unshare")
+    for directory, kind, _ in found:
+        make_group(directory, f"{group}/{OWN_GROUP}")
+        write_value(f"{directory}/{group}/{OWN_GROUP}/cgroup.procs", "0")
+        if kind == "cgroup2":
+            delegate(f"{directory}/{group}")
+    return found
+
+
+def make_group(directory: str, group: str) -> None:
+    """Make a group and those above it; each has the controllers (version 2) and processors (version 1) of the one above."""
+    for name in group.split("/"):
+        delegate(directory)
+        above, directory = directory, f"{directory}/{name}"
+        os.makedirs(directory, exist_ok=True)
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            if os.path.exists(f"{above}/{setting}") and not os.path.exists(f"{above}/cgroup.controllers"):
+                write_value(f"{directory}/{setting}", read(f"{above}/{setting}"))
+
+
+def delegate(directory: str) -> None:
+    """Let the groups below have all controllers that this one has, as far as the kernel allows it (version 2)."""
+    if os.path.exists(f"{directory}/cgroup.controllers"):
+        for controller in read(f"{directory}/cgroup.controllers").split():
+            try:
+                write_value(f"{directory}/cgroup.subtree_control", f"+{controller}")
+            except OSError:
+                continue
+
+
+def mount_kernel(groups: list[tuple[str, str, str]]) -> None:
+    """Mount /proc and /sys anew for our namespaces, and control groups: our own, or else all of the machine's."""
+    inherited = not groups and os.path.ismount(GROUPS)
+    if inherited:
+        mount(GROUPS, "/run/cgroup", flags=MS_BIND | MS_REC)
+    links = {e.name: os.readlink(e.path) for e in os.scandir(GROUPS) if e.is_symlink()} if groups else {}
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    if groups:
-        mount("/run/cgroup", "/sys/fs/cgroup", flags=MS_MOVE)
+    if inherited:
+        mount("/run/cgroup", GROUPS, flags=MS_MOVE)
+    elif groups:
+        mount_groups(groups, links)
     os.rmdir("/run/cgroup")
+
+
+def mount_groups(groups: list[tuple[str, str, str]], links: dict[str, str]) -> None:
+    if groups[0][0] != GROUPS:
+        mount("tmpfs", GROUPS, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755")
+    for directory, kind, options in groups:
+        os.makedirs(directory, exist_ok=True)
+        data = f"none,{options}" if options.startswith("name=") else options
+        mount(kind, directory, kind, MS_NOSUID | MS_NODEV | MS_NOEXEC, data)
+    for name, target in links.items():
+        os.symlink(target, f"{GROUPS}/{name}")
 
 
 def mark_boot() -> None:
@@ -174,25 +252,31 @@ def mark_boot() -> None:
     mount("/run/boot_id", "/proc/sys/kernel/random/boot_id", flags=MS_BIND)
 
 
+def write_value(path: str, text: str) -> None:
+    """Write to a file of the kernel, which is there already."""
+    with open(path, "w") as file:
+        file.write(text)
+
+
 def write_settings(role: str) -> None:
     for name, value in SETTINGS.get(role, {}).items():
         path = f"/proc/sys/{name}"
         if os.path.exists(path):
-            with open(path, "w") as file:
-                file.write(value)
+            write_value(path, value)
 
 
-def build(name: str, role: str, disk: str) -> None:
+def build(name: str, role: str, disk: str, group: str) -> None:
     os.setsid()
     os.chdir("/")
     os.umask(0o022)
     check(libc.sethostname(name.encode(), len(name)), "sethostname")
     mount("none", "/", flags=MS_REC | MS_SLAVE)
+    groups = enter_group(group) if group else []
     mount_run()
     if disk:
-        mount_disk(MACHINE + disk, KEPT[role])
+        mount_disk(MACHINE + disk, (*KEPT[role], *(KEPT_BY_ENGINES if group else ())))
         introduce(name, MACHINE + disk)
-    mount_kernel()
+    mount_kernel(groups)
     mark_boot()
     write_settings(role)
 
@@ -209,9 +293,9 @@ def reap() -> None:
         signal.sigwait({signal.SIGCHLD})
 
 
-def become_init(name: str, role: str, disk: str) -> None:
+def become_init(name: str, role: str, disk: str, group: str) -> None:
     try:
-        build(name, role, disk)
+        build(name, role, disk, group)
     except OSError as error:
         say(f"error {error.strerror or error}")
         os._exit(1)
@@ -226,7 +310,7 @@ def become_init(name: str, role: str, disk: str) -> None:
 
 
 def main() -> None:
-    name, role, disk = sys.argv[2:5]
+    name, role, disk, group = sys.argv[2:6]
     try:
         check(libc.unshare(NAMESPACES), "unshare")
     except OSError as error:
@@ -234,7 +318,7 @@ def main() -> None:
         os._exit(1)
     child = os.fork()
     if child == 0:
-        become_init(name, role, disk)
+        become_init(name, role, disk, group)
     say(f"pid {child}")
     os._exit(0)
 

@@ -11,13 +11,14 @@ import contextlib
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from wefted.errors import InUse, KernelError, NotFound, Unsupported, UsageError, WeftedError
 
 from . import agents, etcd, host, state, wire
+from . import engines as engine
 from .enter import in_network
 from .host import Host
 from .process import Process, kill
@@ -36,15 +37,25 @@ class Lab:
         self._started: list[subprocess.Popen[Any]] = []
 
     @classmethod
-    def up(cls, name: str = "lab", topology: Topology | int = 2, *, bare: bool = False, agent: bool = True) -> Self:
+    def up(
+        cls,
+        name: str = "lab",
+        topology: Topology | int = 2,
+        *,
+        bare: bool = False,
+        agent: bool = True,
+        engines: Collection[str] = (),
+    ) -> Self:
         """Bring a lab up: a topology, or a number of hosts on one segment.
 
-        `bare` leaves out the store and the agents, `agent=False` only the agents. What was half made under this name is
-        removed first. Raises `InUse` when the lab is up already; after any error, nothing is left.
+        `bare` leaves out the store and the agents, `agent=False` only the agents; `engines` (of `topology.ENGINES`) come to
+        every host, besides those of the topology. What was half made under this name is removed first. Raises `InUse` when
+        the lab is up already; after any error, nothing is left.
         """
         state.require_root()
         state.check_name(name)
         plan = simple(topology, store=not bare) if isinstance(topology, int) else topology
+        plan = plan.with_engines(engines)
         _require_programs(plan)
         lab = cls(name)
         with state.locked(name, create=True):
@@ -137,6 +148,7 @@ class Lab:
             process = record.processes.pop(name, None)
             if process is not None:
                 kill([process], self._reap)
+                engine.remove_groups(self.name, name)
                 wire.batch(_wire(record), wire.unplug_commands(machine), force=True)
 
     def boot(self, name: str) -> None:
@@ -165,6 +177,7 @@ class Lab:
             etcd.wait(record.processes[machine.name], deadline)
         elif machine.kind == "host":
             self._serve(record, [machine], deadline)
+            engine.wait(self._host(record, machine), machine.engines, deadline)
 
     def _build(self, record: Record) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -184,15 +197,20 @@ class Lab:
         if topology.store is not None:
             etcd.wait(record.processes[topology.store.name], deadline)
         self._serve(record, topology.hosts, deadline)
+        equipped = [(self._host(record, m), m.engines) for m in topology.hosts]
+        for one, wanted in equipped:
+            engine.wait(one, wanted, deadline)
+        engine.load(equipped, record.disk("skel.tar"), deadline)
         self._order(record)
         record.complete = True
         record.save()
 
     def _start(self, record: Record, machines: Iterable[Machine], deadline: float, *, with_wire: bool = False) -> None:
         """Start inits, all at once. They are told to stay only when all of them are on record."""
-        orders = [(m.name, m.kind, record.disk(m.name)) for m in machines]
         starting = [host.start(record.name, WIRE, "wire", None)] if with_wire else []
-        starting += [host.start(record.name, name, kind, path) for name, kind, path in orders]
+        for machine in machines:
+            group = engine.group_of(record.name, machine)
+            starting.append(host.start(record.name, machine.name, machine.kind, record.disk(machine.name), group))
         try:
             record.processes |= {s.name: s.wait(deadline) for s in starting}
             record.save()
@@ -203,8 +221,10 @@ class Lab:
                 one.close()
 
     def _serve(self, record: Record, machines: Sequence[Machine], deadline: float) -> None:
-        """Make the containers of the topology, then start the agents."""
+        """Start the engines, make the containers of the topology, then start the agents."""
         hosts = [self._host(record, m) for m in machines]
+        for one, machine in zip(hosts, machines, strict=True):
+            engine.start(one, machine.engines)
         for one in hosts:
             agents.make_containers(one, record.topology.containers)
         if record.agents:
@@ -233,6 +253,7 @@ class Lab:
         with contextlib.suppress(NotFound, UsageError):
             kill(state.processes(self.name).values(), self._reap)
         kill(host.find(self.name), self._reap)
+        engine.remove_groups(self.name)
         state.erase(self.name)
 
     def _reap(self) -> None:
@@ -244,6 +265,7 @@ def _require_programs(topology: Topology) -> None:
         raise Unsupported("the lab needs the command `ip`", "apt-get install iproute2")
     if topology.store is not None:
         etcd.require()
+    engine.require(topology)
 
 
 def _refuse_running(name: str) -> None:

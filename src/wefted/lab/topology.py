@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface, ip_network
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ Kind = Literal["host", "router", "store"]
 STORE = "etcd"
 """The name of the machine that runs the cluster store."""
 DEFAULT_PREFIX = "192.168.50.0/24"
+ENGINES = ("containerd", "docker", "podman")
+"""The container engines that a host may have, in the order of their start: dockerd uses a containerd that runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class Machine:
     name: str
     kind: Kind
     legs: tuple[Leg, ...]
+    engines: tuple[str, ...] = ()
+    """Its container engines: some of `ENGINES`, in that order."""
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -89,6 +93,7 @@ class Placement:
     name: str
     kind: Kind = "host"
     legs: tuple[tuple[str, tuple[IPAddress, ...]], ...]
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,15 @@ class Topology:
         if found is None:
             raise NotFound(f"there is no host {name!r} in this lab", f"it has {', '.join(m.name for m in self.machines)}")
         return found
+
+    def with_engines(self, engines: Collection[str]) -> Topology:
+        """Return the same lab with these container engines on every host, besides those that it has."""
+
+        def equipped(machine: Machine) -> Machine:
+            wanted = {*engines, *machine.engines} if machine.kind == "host" else ()
+            return replace(machine, engines=tuple(e for e in ENGINES if e in wanted))
+
+        return replace(self, machines=tuple(map(equipped, self.machines)))
 
     def routes(self, machine: Machine) -> list[tuple[IPNetwork, IPAddress]]:
         """Return (destination, next hop) for each segment that `machine` is not on; the way with the fewest routers wins."""
@@ -200,7 +214,7 @@ def _machine(placement: Placement, switches: Mapping[str, Switch], used: set[IPA
         port = placement.name if single else link_name("pt", placement.name, ifname)
         mac = mac_of("lab", placement.name, ifname)
         legs.append(Leg(switch=segment, ifname=ifname, port=port, mac=mac, addresses=addresses))
-    return Machine(name=placement.name, kind=placement.kind, legs=tuple(legs))
+    return Machine(name=placement.name, kind=placement.kind, legs=tuple(legs), engines=placement.engines)
 
 
 def _choose(placement: Placement, prefix: IPNetwork, asked: Iterable[IPAddress], used: set[IPAddress]) -> IPInterface:
@@ -229,12 +243,12 @@ def _machine_json(machine: Machine) -> dict[str, Any]:
         }
         for leg in machine.legs
     ]
-    return {"name": machine.name, "kind": machine.kind, "legs": legs}
+    return {"name": machine.name, "kind": machine.kind, "legs": legs, "engines": list(machine.engines)}
 
 
 def _machine_from(data: Mapping[str, Any]) -> Machine:
     legs = tuple(Leg(**{**leg, "addresses": tuple(map(ip_interface, leg["addresses"]))}) for leg in data["legs"])
-    return Machine(name=data["name"], kind=data["kind"], legs=legs)
+    return Machine(name=data["name"], kind=data["kind"], legs=legs, engines=tuple(data.get("engines", ())))
 
 
 def _container_json(container: ContainerOrder) -> dict[str, Any]:

@@ -81,6 +81,26 @@ def test_a_host_on_two_segments_has_two_interfaces():
     ]
 
 
+def test_engines_of_every_host_and_of_one():
+    text = "hosts: {h1: , h2: {engines: [docker, containerd]}}\nrouters:\nengines: podman"
+    assert {m.name: m.engines for m in parse(text).machines} == {
+        "h1": ("podman",),
+        "h2": ("containerd", "docker", "podman"),
+        "etcd": (),
+    }
+
+
+def test_engines_in_any_order_are_the_same_lab():
+    assert parse("hosts: 2\nengines: [podman, docker]") == simple(2).with_engines({"docker", "podman"})
+
+
+def test_an_unknown_engine():
+    assert mistakes("hosts: {h1: {engines: [dokcer]}}\nengines: rkt\n") == [
+        "lab.yaml:1: there is no container engine 'dokcer' for a lab: did you mean 'docker'?",
+        "lab.yaml:2: there is no container engine 'rkt' for a lab (there is containerd, docker, podman)",
+    ]
+
+
 def test_a_router_may_say_its_addresses():
     text = "segments: {a: {cidr: 10.1.0.0/24}, b: {cidr: 10.2.0.0/24}}\nrouters: {r: {a: 10.1.0.1, b: }}\nhosts: {h: }"
     topology = parse(text, store=False)
@@ -116,7 +136,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
         "lab.yaml:11: container c1 has no 'publsh': did you mean 'publish'?",
         "lab.yaml:11: there is no host 'h7' (there is etcd, h1, h2, h3)",
         "lab.yaml:11: there is no network 'blue' in this file",
-        "lab.yaml:12: the file has no 'colour' (there is containers, hosts, networks, routers, segments)",
+        "lab.yaml:12: the file has no 'colour' (there is containers, engines, hosts, networks, routers, segments)",
     ]
 
 
