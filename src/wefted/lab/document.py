@@ -27,6 +27,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from wefted.errors import Exhausted, UsageError
+from wefted.model.nearest import guess
 from wefted.model.objects import IPAddress, IPNetwork
 
 from .reader import Reader, instead, is_null
@@ -197,7 +198,8 @@ class _LabReader(Reader):
         wanted = {name: item for item in self.items(node) if (name := self.text(item, "the name of a container engine"))}
         for name, item in wanted.items():
             if name not in ENGINES:
-                self.fail(item, f"there is no container engine {name!r} for a lab{nearest(name, ENGINES)}")
+                suggestion = guess(name, ENGINES, ": ") or f" (there is {', '.join(sorted(ENGINES))})"
+                self.fail(item, f"there is no container engine {name!r} for a lab{suggestion}")
         return tuple(e for e in ENGINES if e in wanted)
 
     def known(self, node: Node, switches: Sequence[Switch]) -> Switch | None:
