@@ -14,7 +14,7 @@ from .etcd_client import Answer, EtcdClient
 from .etcd_errors import NOT_FOUND, Compacted, Refused
 from .etcd_marks import Marks, grant, revoke, revoke_unused
 from .etcd_watch import EtcdWatch
-from .etcd_wire import Codec, Json, Mark, expectations, found_revisions, replaced_leases, revision_of
+from .etcd_wire import MARKS, Codec, Json, Mark, expectations, found_revisions, replaced_leases, revision_of
 from .ops import check_ops, conflict
 from .url import EtcdSpec
 
@@ -28,10 +28,10 @@ _PATIENCE = 2.5
 class EtcdStore:
     """Implements `Store`. It connects when it is first used, and again whenever it must."""
 
-    def __init__(self, spec: EtcdSpec) -> None:
+    def __init__(self, spec: EtcdSpec, marks: str = MARKS) -> None:
         self._client = EtcdClient(spec)
-        self._codec = Codec(spec.prefix)
-        self._marks = Marks(self._client)
+        self._codec = Codec(spec.prefix, marks)
+        self._marks = Marks(self._client, marks)
 
     async def read(self, prefix: str) -> Snapshot:
         """Return everything under `prefix`, as a quorum of members knows it. Raises `Unreachable`, `UsageError`."""

@@ -26,8 +26,9 @@ LIFETIME = 600
 class Marks:
     """The marks of one writer: as many as it has writes under way at once."""
 
-    def __init__(self, client: EtcdClient) -> None:
+    def __init__(self, client: EtcdClient, prefix: str = MARKS) -> None:
         self._client = client
+        self._prefix = prefix
         self._lock = asyncio.Lock()
         self._lease = 0
         self._renew_at = 0.0
@@ -44,7 +45,7 @@ class Marks:
         if self._free:
             return self._free.pop()
         self._count += 1
-        return Mark(f"{MARKS}{self._lease:x}/{self._count}", self._lease)
+        return Mark(f"{self._prefix}{self._lease:x}/{self._count}", self._lease)
 
     def give_back(self, mark: Mark, revision: int) -> None:
         """Let others use it. Only for a mark whose revision is certain: no attempt to move it may still be under way."""

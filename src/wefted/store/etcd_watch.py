@@ -22,7 +22,7 @@ from wefted.model.records import Item, Snapshot
 
 from .etcd_client import EtcdClient
 from .etcd_errors import Compacted, MemberFailed, Refused, TokenRejected, classify_body, network_failure
-from .etcd_wire import MARKS, Codec, Json, revision_of
+from .etcd_wire import Codec, Json, revision_of
 
 SILENCE = 1.0
 """Seconds without a word until the member must show that it lives."""
@@ -106,7 +106,7 @@ class EtcdWatch:
 
     async def _compare_history(self, revision: int) -> None:
         """Raise `Compacted` for an etcd that is behind us and not merely late: it was wiped, or restored from a backup."""
-        if revision < (self._seen or 0) and (await self._read(MARKS)).revision < (self._seen or 0):
+        if revision < (self._seen or 0) and (await self._read(self._codec.marks)).revision < (self._seen or 0):
             raise Compacted("this etcd has another history")
 
     async def _messages(self, endpoint: str, response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
@@ -131,7 +131,7 @@ class EtcdWatch:
                 raise network_failure(error) from error
 
     async def _check_life(self, endpoint: str) -> None:
-        await self._client.ask(endpoint, "/kv/range", {"key": self._codec.encode(MARKS), "count_only": True})
+        await self._client.ask(endpoint, "/kv/range", {"key": self._codec.encode(self._codec.marks), "count_only": True})
 
 
 def _message(line: bytes) -> Json:

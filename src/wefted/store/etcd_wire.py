@@ -32,9 +32,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Translates between our keys and those below `prefix` in etcd."""
+    """Translates between our keys and those below `prefix` in etcd; `marks` begins those that are never shown."""
 
     prefix: str
+    marks: str = MARKS
 
     def encode(self, key: str) -> str:
         return _text((self.prefix + key).encode())
@@ -82,7 +83,7 @@ class Codec:
         }
 
     def _shown(self, items: Iterator[Item]) -> Iterator[Item]:
-        return (item for item in items if not item.key.startswith(MARKS))
+        return (item for item in items if not item.key.startswith(self.marks))
 
     def _compare(self, key: str, revision: int) -> Json:
         return {"target": "MOD", "result": "EQUAL", "key": self.encode(key), "mod_revision": str(revision)}

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from wefted.interfaces import Store
 
+from .etcd_wire import MARKS
 from .url import EtcdSpec, MemorySpec, SqliteSpec, StoreSpec, parse_store_url
+
+if TYPE_CHECKING:
+    from .flannel import FlannelStore, Mount
 
 
 async def open_store(where: StoreSpec | str) -> Store:
@@ -17,6 +25,14 @@ async def open_store(where: StoreSpec | str) -> Store:
             return _sqlite(spec)
         case EtcdSpec():
             return _etcd(spec)
+
+
+def open_flannel(spec: EtcdSpec, mounts: Iterable[Mount]) -> FlannelStore:
+    """Open an etcd that holds networks of flannel's as well; `spec.prefix` is where ours is. It is not contacted yet."""
+    from .etcd import EtcdStore
+    from .flannel import FlannelStore
+
+    return FlannelStore(EtcdStore(replace(spec, prefix=""), f"{spec.prefix}{MARKS}"), spec.prefix, mounts)
 
 
 def _memory() -> Store:

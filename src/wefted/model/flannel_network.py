@@ -1,0 +1,121 @@
+"""flannel's records as ours: its configuration as a network, its leases as blocks, and back. Pure.
+
+A flannel network is a network like any other: driver bridge, one of our backends, a routed block for each host. What only
+flannel knows stands in two labels, so that nothing is lost on the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .flannel import Config, parse
+from .flannel_lease import FlannelLease
+from .lease import Lease
+from .network import Network, Subnet
+
+PREFIX_LABEL, CONFIG_LABEL = "flannel.prefix", "flannel.config"
+"""Where in etcd a network has its records, and its configuration as it was written."""
+STRANGER = "flannel:"
+"""Begins the id of a node of which nothing but its public address is known: it runs flanneld."""
+
+_OPTIONS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
+    "udp": {"port": ("Port", 8285)},
+    "vxlan": {
+        "vni": ("VNI", 1), "port": ("Port", 8472), "direct_routing": ("DirectRouting", False), "gbp": ("GBP", False),
+        "learning": ("Learning", False),
+    },
+    "ipip": {"direct_routing": ("DirectRouting", False)},
+    "wireguard": {
+        "port": ("ListenPort", 51820), "port6": ("ListenPortV6", 51821), "psk": ("PSK", ""), "mode": ("Mode", "separate"),
+        "keepalive": ("PersistentKeepaliveInterval", 0),
+    },
+    "extension": {
+        "pre_startup": ("PreStartupCommand", ""), "post_startup": ("PostStartupCommand", ""),
+        "subnet_add": ("SubnetAddCommand", ""), "subnet_remove": ("SubnetRemoveCommand", ""),
+    },
+}  # fmt: skip
+"""Our option -> flannel's key and its default, for each backend. What is empty or off is left out of the options."""
+
+_DATA: Mapping[str, Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "vxlan": {"vni": ("VNI", int), "vtep_mac": ("VtepMAC", str)},
+    "wireguard": {"public_key": ("PublicKey", str), "port": ("Port", int)},
+}
+"""What a lease of a backend announces -> flannel's key and type, in the order in which flannel writes them."""
+
+
+def network_of(name: str, prefix: str, text: str, masquerade: bool) -> Network:
+    """Return the network that a configuration describes. Raises `UsageError`.
+
+    flannel lets everybody reach the containers; masquerading is each host's own choice (`-ip-masq`).
+    """
+    config = parse(text, f"{prefix}config")
+    return Network(
+        name=name,
+        driver="bridge",
+        backend=config.backend_type,
+        subnets=tuple(Subnet(prefix=each.network) for each in config.ranges),
+        mtu=int(config.option("MTU", 0) or 0),
+        masquerade=masquerade,
+        isolated=False,
+        exposed=True,
+        options=tuple(sorted(_options(config).items())),
+        labels=((CONFIG_LABEL, text), (PREFIX_LABEL, prefix)),
+    )
+
+
+def is_flannel(network: Network) -> bool:
+    """Tell whether a network's records are flannel's."""
+    return any(key == PREFIX_LABEL for key, _ in network.labels)
+
+
+def blocks_of(network: str, lease: FlannelLease, node: str = "") -> tuple[Lease, ...]:
+    """Return the blocks of a lease, one for each IP version; without a `node` its owner runs flanneld."""
+    underlay = tuple(address for address in (lease.public, lease.public6) if address is not None)
+    owner = node or f"{STRANGER}{underlay[0] if underlay else ''}"
+    data = {4: lease.data, 6: lease.data if lease.data6 is None else lease.data6}
+    return tuple(
+        Lease(network=network, block=s, node=owner, underlay=underlay, data=_announced(lease.backend, data[s.version]))
+        for s in lease.subnets
+    )
+
+
+def lease_of(backend: str, *blocks: Lease) -> FlannelLease:
+    """Return the lease that blocks of one host make, one of each IP version at most."""
+    found = {block.block.version: block for block in blocks}
+    public = {address.version: address for block in reversed(blocks) for address in block.underlay}
+    first = found.get(4) or found[6]
+    return FlannelLease(
+        subnet=found[4].block if 4 in found else None,  # type: ignore[arg-type]
+        subnet6=found[6].block if 6 in found else None,  # type: ignore[arg-type]
+        public=public.get(4),  # type: ignore[arg-type]
+        public6=public.get(6) if 6 in found else None,  # type: ignore[arg-type]
+        backend=backend,
+        data=_told(backend, first),
+        data6=_told(backend, found[6]) if {4, 6} <= set(found) else None,
+    )
+
+
+def _options(config: Config) -> dict[str, str]:
+    options = {"block": str(config.ranges[0].length)} if len(config.ranges) == 1 else {}
+    for ours, (theirs, default) in _OPTIONS.get(config.backend_type, {}).items():
+        value = config.option(theirs, default) or default
+        if value not in ("", 0, False):
+            options[ours] = "on" if value is True else str(value)
+    return options
+
+
+def _announced(backend: str, data: Any) -> tuple[tuple[str, str], ...]:
+    words = _DATA.get(backend)
+    if words is None:
+        return (("data", data),) if isinstance(data, str) else ()
+    fields = data if isinstance(data, dict) else {}
+    return tuple(sorted((ours, str(fields[theirs])) for ours, (theirs, _) in words.items() if theirs in fields))
+
+
+def _told(backend: str, lease: Lease) -> Any:
+    words = _DATA.get(backend)
+    if words is None:
+        return lease.get("data") or None
+    told = {theirs: kind(lease.get(ours)) for ours, (theirs, kind) in words.items() if lease.get(ours)}
+    return told or None

@@ -1,0 +1,291 @@
+"""flannel's networks among those of wefted, in one etcd.
+
+    networks/NAME             PREFIX/config                  as a network
+    leases/NAME/BLOCK         PREFIX/subnets/KEY             one or two blocks of a host
+                              OWN/flannel/NAME/KEY           the node that has them, where it runs wefted
+    everything else           OWN/...                        as it is
+
+The value of a lease is flannel's, byte for byte; which node it belongs to is a record of ours beside it, written in the same
+transaction, because a public address may be that of many hosts behind one router.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from wefted.errors import Conflict, UsageError
+from wefted.interfaces import Store
+from wefted.model import codec, flannel_lease
+from wefted.model.flannel_lease import FlannelLease
+from wefted.model.flannel_network import CONFIG_LABEL, blocks_of, network_of
+from wefted.model.network import Network
+from wefted.model.records import Delete, Item, Op, Put, Snapshot
+
+from .ops import check_ops
+
+CONFIG, SUBNETS, OWNERS = "config", "subnets/", "flannel/"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A flannel network that this host has joined: its name here, where it stands in etcd, and whether we masquerade."""
+
+    name: str
+    prefix: str
+    masquerade: bool = False
+
+
+@dataclass
+class _View:
+    """What is known of one mount: raw items by the last part of their key."""
+
+    mount: Mount
+    config: Item | None = None
+    leases: dict[str, Item] = field(default_factory=dict)
+    owners: dict[str, Item] = field(default_factory=dict)
+
+    def items(self) -> Iterator[Item]:
+        """Yield everything, translated."""
+        if self.config is not None:
+            yield self.network(self.config)
+        for key in self.leases:
+            yield from self.blocks(key)
+
+    def network(self, config: Item) -> Item:
+        """Return the network's item; without a value when the configuration is gone or wrong."""
+        value = None
+        if config.value is not None:
+            try:
+                text = config.value.decode()
+                value = codec.dumps(network_of(self.mount.name, self.mount.prefix, text, self.mount.masquerade))
+            except (UsageError, UnicodeDecodeError):
+                value = None
+        return Item(f"networks/{self.mount.name}", value, config.revision)
+
+    def blocks(self, key: str) -> Iterator[Item]:
+        """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable."""
+        found, owner = self.leases[key], self.owners.get(key)
+        revision = max(found.revision, owner.revision if owner is not None else 0)
+        lease = flannel_lease.decode(key, found.value) if found.value is not None else None
+        node = owner.value.decode() if owner is not None and owner.value else ""
+        known = {block.block: block for block in blocks_of(self.mount.name, lease, node)} if lease is not None else {}
+        for subnet in flannel_lease.subnets_of(key) or ():
+            if subnet is not None:
+                block = known.get(subnet)
+                name = f"leases/{self.mount.name}/{str(subnet).replace('/', '-')}"
+                yield Item(name, codec.dumps(block) if block is not None else None, revision)
+
+
+class FlannelStore:
+    """Implements `Store` over a store of the whole etcd; `own` is the prefix of everything that is not flannel's."""
+
+    def __init__(self, root: Store, own: str, mounts: Iterable[Mount]) -> None:
+        self._root = root
+        self._own = own
+        self._mounts = {mount.name: mount for mount in mounts}
+
+    async def read(self, prefix: str) -> Snapshot:
+        """Return everything under `prefix`; the parts are read one after the other, so its revision is the oldest one's."""
+        own = await self._root.read(self._own + prefix)
+        parts = [own]
+        items = self.passed(own.items.values())
+        for mount in self._mounts.values():
+            if not any(_touch(word, prefix) for word in (f"networks/{mount.name}", f"leases/{mount.name}/")):
+                continue
+            seen = [await self._root.read(where) for where in self._places(mount)]
+            parts += seen
+            view = self._view(mount, (item for part in seen for item in part.items.values()))
+            items |= {item.key: item for item in view.items() if item.value is not None and item.key.startswith(prefix)}
+        return Snapshot(min(part.revision for part in parts), items)
+
+    async def write(self, ops: Sequence[Op]) -> int:
+        """Do all of `ops` or none. Of what is flannel's, a lost configuration is written again, and nothing else."""
+        check_ops(ops)
+        try:
+            return await self._root.write([raw for op in ops for raw in self._raw(op)])
+        except Conflict as conflict:
+            raise Conflict(conflict.message.removeprefix(self._own), conflict.hint) from None
+
+    async def watch(self, prefix: str) -> AsyncIterator[Snapshot | tuple[Item, ...]]:
+        """Yield a Snapshot of everything, then changes as they come, and a Snapshot again whenever history was lost."""
+        async with aclosing(_Merged(self, self._root, self._own, self._mounts.values()).run(prefix)) as news:
+            async for seen in news:
+                yield seen
+
+    async def close(self) -> None:
+        await self._root.close()
+
+    async def keep_lease(self, name: str, node: str, lease: FlannelLease, expect: int | None) -> int:
+        """Write a lease of ours with its owner, for `flannel_lease.TTL` seconds. Raises `Conflict`, `Unreachable`."""
+        mount, key = self._mounts[name], flannel_lease.key(lease)
+        ops = [
+            Put(f"{mount.prefix}{SUBNETS}{key}", flannel_lease.encode(lease), expect, flannel_lease.TTL),
+            Put(f"{self._own}{OWNERS}{name}/{key}", node.encode(), ttl=flannel_lease.TTL),
+        ]
+        return await self._root.write(ops)
+
+    async def give_up_lease(self, name: str, key: str) -> None:
+        """Delete a lease of ours, with its owner."""
+        mount = self._mounts[name]
+        await self._root.write([Delete(f"{mount.prefix}{SUBNETS}{key}"), Delete(f"{self._own}{OWNERS}{name}/{key}")])
+
+    async def raw_leases(self, name: str) -> tuple[Snapshot, Mapping[str, str]]:
+        """Return the leases of a network as they stand in etcd, by key, and the nodes of those that have one of ours."""
+        mount = self._mounts[name]
+        found = await self._root.read(mount.prefix + SUBNETS)
+        owners = await self._root.read(f"{self._own}{OWNERS}{name}/")
+        leases = {item.key.removeprefix(mount.prefix + SUBNETS): item for item in found.items.values()}
+        nodes = {key.rpartition("/")[2]: (item.value or b"").decode() for key, item in owners.items.items()}
+        return Snapshot(found.revision, leases), nodes
+
+    def _places(self, mount: Mount) -> tuple[str, ...]:
+        return f"{mount.prefix}{CONFIG}", f"{mount.prefix}{SUBNETS}", f"{self._own}{OWNERS}{mount.name}/"
+
+    def _view(self, mount: Mount, items: Iterable[Item]) -> _View:
+        view = _View(mount)
+        for item in items:
+            self.take(view, item)
+        return view
+
+    def take(self, view: _View, item: Item) -> tuple[Item, ...]:
+        """Enter a raw item into a view; return what changes by it."""
+        prefix, owners = view.mount.prefix, f"{self._own}{OWNERS}{view.mount.name}/"
+        if item.key == prefix + CONFIG:
+            view.config = item
+            return (view.network(item),)
+        if item.key.startswith(prefix + SUBNETS):
+            key = item.key.removeprefix(prefix + SUBNETS)
+            view.leases[key] = item
+        elif item.key.startswith(owners):
+            key = item.key.removeprefix(owners)
+            view.owners[key] = item
+        else:
+            return ()
+        changed = tuple(view.blocks(key)) if key in view.leases else ()
+        if key in view.leases and view.leases[key].value is None:
+            del view.leases[key]
+        return changed
+
+    def passed(self, items: Iterable[Item]) -> dict[str, Item]:
+        """Return what is ours alone, by its key without the prefix."""
+        found = {}
+        for item in items:
+            key = item.key.removeprefix(self._own)
+            if not key.startswith(OWNERS) and self._mount_of(key) is None:
+                found[key] = replace(item, key=key)
+        return found
+
+    def _mount_of(self, key: str) -> Mount | None:
+        kind, _, rest = key.partition("/")
+        return self._mounts.get(rest.partition("/")[0]) if kind in ("networks", "leases") else None
+
+    def _raw(self, op: Op) -> Iterator[Op]:
+        mount = self._mount_of(op.key)
+        if mount is None:
+            yield replace(op, key=self._own + op.key)
+        elif isinstance(op, Put) and op.expect == 0 and op.key.startswith("networks/"):
+            labels = dict(codec.loads(Network, op.value).labels)
+            yield Put(f"{mount.prefix}{CONFIG}", labels.get(CONFIG_LABEL, "").encode(), 0)
+        elif isinstance(op, Put) and op.expect == 0:
+            raise Conflict(f"a block of {mount.name!r} is written by the host that has it", "wait for its agent")
+        else:
+            raise UsageError(
+                f"network {mount.name!r} is flannel's, so wefted changes neither its configuration nor others' leases",
+                f"to leave it: wefted flannel leave {mount.name}",
+            )
+
+
+class _Merged:
+    """The watches of a `FlannelStore`'s places as one."""
+
+    def __init__(self, store: FlannelStore, root: Store, own: str, mounts: Iterable[Mount]) -> None:
+        self._store = store
+        self._root = root
+        self._own_prefix = own
+        self._own: dict[str, Item] | None = None
+        self._views = {mount.prefix: _View(mount) for mount in mounts}
+        self._waiting = {own, *self._views}
+        """The places that have not told what there is."""
+        self._revision = 0
+
+    async def run(self, prefix: str) -> AsyncGenerator[Snapshot | tuple[Item, ...], None]:
+        """Yield what concerns `prefix`, until the store is closed."""
+        queue: asyncio.Queue[tuple[str, Snapshot | tuple[Item, ...] | BaseException | None]] = asyncio.Queue()
+        tasks = [asyncio.create_task(self._follow(place, queue)) for place in self._waiting]
+        try:
+            for _ in iter(lambda: any(not task.done() for task in tasks) or not queue.empty(), False):
+                place, seen = await queue.get()
+                if isinstance(seen, BaseException):
+                    raise seen
+                if seen is None:
+                    continue
+                news = self._take(place, seen)
+                if isinstance(news, Snapshot):
+                    yield Snapshot(news.revision, {key: item for key, item in news.items.items() if key.startswith(prefix)})
+                elif kept := tuple(item for item in news if item.key.startswith(prefix)):
+                    yield kept
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, place: str, queue: asyncio.Queue[Any]) -> None:
+        try:
+            async with aclosing(self._root.watch(place)) as news:  # type: ignore[type-var]
+                async for seen in news:
+                    queue.put_nowait((place, seen))
+            queue.put_nowait((place, None))
+        except Exception as error:
+            queue.put_nowait((place, error))
+
+    def _take(self, place: str, seen: Snapshot | tuple[Item, ...]) -> Snapshot | tuple[Item, ...]:
+        if isinstance(seen, Snapshot):
+            # An older revision than before means another history, which whoever watches must be able to tell.
+            lost = seen.revision < self._revision and place not in self._waiting
+            self._revision = seen.revision if lost else max(self._revision, seen.revision)
+            self._waiting.discard(place)
+            self._begin(place, seen.items.values())
+            return () if self._waiting else Snapshot(self._revision, {item.key: item for item in self._everything()})
+        self._revision = max([self._revision, *(item.revision for item in seen)])
+        changed = tuple(item for raw in seen for item in self._change(place, raw))
+        return () if self._waiting else changed
+
+    def _begin(self, place: str, items: Iterable[Item]) -> None:
+        """Take what is at one place, whatever was known of it before."""
+        if place != self._own_prefix:
+            view = self._views[place]
+            view.config, view.leases = None, {}
+            for item in items:
+                self._store.take(view, item)
+            return
+        self._own = {}
+        for view in self._views.values():
+            view.owners = {}
+        for item in items:
+            self._change(place, item)
+
+    def _change(self, place: str, raw: Item) -> tuple[Item, ...]:
+        if place != self._own_prefix:
+            return self._store.take(self._views[place], raw)
+        owned = tuple(item for view in self._views.values() for item in self._store.take(view, raw))
+        passed = self._store.passed([raw])
+        for key, item in passed.items():
+            assert self._own is not None
+            self._own[key] = item
+            if item.value is None:
+                del self._own[key]
+        return (*owned, *passed.values())
+
+    def _everything(self) -> Iterator[Item]:
+        yield from (self._own or {}).values()
+        for view in self._views.values():
+            yield from (item for item in view.items() if item.value is not None)
+
+
+def _touch(one: str, other: str) -> bool:
+    """Tell whether one of two prefixes holds keys of the other."""
+    return one.startswith(other) or other.startswith(one)

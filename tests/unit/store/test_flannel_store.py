@@ -1,0 +1,137 @@
+"""flannel's networks among those of wefted: what is read, what a watch tells, and what stands in etcd afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address, IPv4Network, ip_network
+
+import pytest
+
+from wefted.errors import Conflict, UsageError
+from wefted.model import codec, flannel_lease
+from wefted.model.flannel_lease import FlannelLease
+from wefted.model.flannel_network import is_flannel
+from wefted.model.lease import Lease
+from wefted.model.network import Network
+from wefted.model.records import Delete, Put, Snapshot
+from wefted.store.flannel import FlannelStore, Mount
+from wefted.store.memory import MemoryStore
+from wefted.testing.store_contract import Connect, StoreContract
+
+PREFIX = "/coreos.com/network/"
+CONFIG = b'{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc05::/48","Backend":{"Type":"vxlan","VNI":7}}'
+PEER = "10.5.34.0-24&fc05:0:0:2::-64"
+PEER_VALUE = json.dumps({
+    "PublicIP": "192.0.2.9", "PublicIPv6": "2001:db8::9", "BackendType": "vxlan",
+    "BackendData": {"VNI": 7, "VtepMAC": "62:36:36:1c:6d:33"}, "BackendV6Data": {"VNI": 7, "VtepMAC": "62:36:36:1c:6d:34"},
+}).encode()  # fmt: skip
+MINE = FlannelLease(
+    subnet=IPv4Network("10.5.7.0/24"), public=IPv4Address("192.0.2.1"), backend="vxlan",
+    data={"VNI": 7, "VtepMAC": "02:00:00:00:00:01"},
+)  # fmt: skip
+
+
+class TestContract(StoreContract):
+    """With a flannel network beside, it is a store like any other."""
+
+    @pytest.fixture
+    def connect(self) -> Connect:
+        root = MemoryStore()
+
+        async def open_one() -> FlannelStore:
+            return FlannelStore(root, "/wefted/", [])
+
+        return open_one
+
+
+@pytest.fixture
+async def root() -> AsyncIterator[MemoryStore]:
+    store = MemoryStore()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def store(root: MemoryStore) -> FlannelStore:
+    return FlannelStore(root, "/wefted/", [Mount("old", PREFIX, masquerade=True)])
+
+
+def leases(snapshot: Snapshot) -> dict[str, Lease]:
+    """Return the decoded leases of a snapshot."""
+    return {k: codec.loads(Lease, i.value or b"") for k, i in snapshot.items.items() if k.startswith("leases/")}
+
+
+async def test_flannels_records_are_read_as_ours(root: MemoryStore, store: FlannelStore) -> None:
+    await root.write([
+        Put(f"{PREFIX}config", CONFIG), Put(f"{PREFIX}subnets/{PEER}", PEER_VALUE), Put("/wefted/nodes/n1", b"{}"),
+        Put(f"{PREFIX}subnets/garbage", b"x"), Put(f"{PREFIX}subnets/10.5.99.0-24", b"not JSON"), Put("/elsewhere", b""),
+    ])  # fmt: skip
+    snapshot = await store.read("")
+    assert set(snapshot.items) == {"networks/old", "leases/old/10.5.34.0-24", "leases/old/fc05:0:0:2::-64", "nodes/n1"}
+    network = codec.loads(Network, snapshot.items["networks/old"].value or b"")
+    assert (network.backend, network.option("vni"), network.option("port"), network.masquerade) == ("vxlan", "7", "8472", True)
+    assert is_flannel(network)
+    four, six = (leases(snapshot)[key] for key in ("leases/old/10.5.34.0-24", "leases/old/fc05:0:0:2::-64"))
+    assert (four.block, four.node, four.get("vtep_mac")) == (
+        ip_network("10.5.34.0/24"),
+        "flannel:192.0.2.9",
+        "62:36:36:1c:6d:33",
+    )
+    assert six.get("vtep_mac") == "62:36:36:1c:6d:34"
+    assert set((await store.read("leases/old/")).items) == set(leases(snapshot))
+    assert set((await store.read("nodes/")).items) == {"nodes/n1"}
+
+
+async def test_a_lease_of_ours_is_flannels_with_its_owner_beside(root: MemoryStore, store: FlannelStore) -> None:
+    await root.write([Put(f"{PREFIX}config", CONFIG)])
+    await store.keep_lease("old", "node-1", MINE, 0)
+    (written,) = (await root.read(f"{PREFIX}subnets/")).items.values()
+    assert (written.key, written.value) == (f"{PREFIX}subnets/10.5.7.0-24", flannel_lease.encode(MINE))
+    assert leases(await store.read("leases/"))["leases/old/10.5.7.0-24"].node == "node-1"
+    with pytest.raises(Conflict):
+        await store.keep_lease("old", "node-2", MINE, 0)
+    raw, nodes = await store.raw_leases("old")
+    assert (set(raw.items), nodes) == ({"10.5.7.0-24"}, {"10.5.7.0-24": "node-1"})
+    await store.give_up_lease("old", "10.5.7.0-24")
+    assert not (await root.read(f"{PREFIX}subnets/")).items
+    assert not (await root.read("/wefted/flannel/")).items
+
+
+async def test_a_watch_tells_of_both(root: MemoryStore, store: FlannelStore) -> None:
+    await root.write([Put(f"{PREFIX}config", CONFIG), Put("/wefted/nodes/n1", b"{}")])
+    watch = store.watch("")
+    first = await anext(watch)
+    assert isinstance(first, Snapshot)
+    assert set(first.items) == {"networks/old", "nodes/n1"}
+
+    async def next_keys() -> dict[str, bool]:
+        news = await anext(watch)
+        assert not isinstance(news, Snapshot)
+        return {item.key: item.value is not None for item in news}
+
+    await root.write([Put(f"{PREFIX}subnets/{PEER}", PEER_VALUE)])
+    assert await next_keys() == {"leases/old/10.5.34.0-24": True, "leases/old/fc05:0:0:2::-64": True}
+    await root.write([Put(f"{PREFIX}subnets/{PEER}", b"damaged")])
+    assert await next_keys() == {"leases/old/10.5.34.0-24": False, "leases/old/fc05:0:0:2::-64": False}
+    await root.write([Delete(f"{PREFIX}subnets/{PEER}")])
+    assert await next_keys() == {"leases/old/10.5.34.0-24": False, "leases/old/fc05:0:0:2::-64": False}
+    await root.write([Put("/wefted/nodes/n2", b"{}")])
+    assert await next_keys() == {"nodes/n2": True}
+    await root.write([Delete(f"{PREFIX}config")])
+    assert await next_keys() == {"networks/old": False}
+
+
+async def test_what_is_flannels_is_not_changed_by_us(root: MemoryStore, store: FlannelStore) -> None:
+    await root.write([Put(f"{PREFIX}config", CONFIG)])
+    network = (await store.read("networks/")).items["networks/old"]
+    for op in (
+        Delete("networks/old"),
+        Put("networks/old", network.value or b"", network.revision),
+        Delete("leases/old/10.5.1.0-24"),
+    ):
+        with pytest.raises(UsageError, match="is flannel's"):
+            await store.write([op])
+    await root.write([Delete(f"{PREFIX}config")])
+    await store.write([Put("networks/old", network.value or b"", 0)])
+    assert (await root.read(f"{PREFIX}config")).items[f"{PREFIX}config"].value == CONFIG
