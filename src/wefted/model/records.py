@@ -13,6 +13,8 @@ class Item:
     key: str
     value: bytes | None
     revision: int
+    expires: bool = field(default=False, compare=False)
+    """Whether it vanishes unless it is written again. SQLite does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Codec:
     def item(self, kv: Json, deleted: bool = False) -> Item:
         key = b64decode(kv["key"]).decode().removeprefix(self.prefix)
         value = None if deleted else b64decode(kv.get("value", ""))
-        return Item(key, value, int(kv["mod_revision"]))
+        return Item(key, value, int(kv["mod_revision"]), bool(int(kv.get("lease", 0))))
 
     def items(self, kvs: Sequence[Json]) -> Iterator[Item]:
         """Yield the items that are not marks."""

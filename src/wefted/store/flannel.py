@@ -71,8 +71,7 @@ class _View:
         found, owner = self.leases[key], self.owners.get(key)
         revision = max(found.revision, owner.revision if owner is not None else 0)
         lease = flannel_lease.decode(key, found.value) if found.value is not None else None
-        node = owner.value.decode() if owner is not None and owner.value else ""
-        known = {block.block: block for block in blocks_of(self.mount.name, lease, node)} if lease is not None else {}
+        known = {b.block: b for b in blocks_of(self.mount.name, lease, _owner(found, owner))} if lease is not None else {}
         for subnet in flannel_lease.subnets_of(key) or ():
             if subnet is not None:
                 block = known.get(subnet)
@@ -119,12 +118,14 @@ class FlannelStore:
     async def close(self) -> None:
         await self._root.close()
 
-    async def keep_lease(self, name: str, node: str, lease: FlannelLease, expect: int | None) -> int:
-        """Write a lease of ours with its owner, for `flannel_lease.TTL` seconds. Raises `Conflict`, `Unreachable`."""
+    async def keep_lease(
+        self, name: str, node: str, lease: FlannelLease, expect: int | None, ttl: float | None = flannel_lease.TTL
+    ) -> int:
+        """Write a lease of ours with its owner, for `ttl` seconds, or for good. Raises `Conflict`, `Unreachable`."""
         mount, key = self._mounts[name], flannel_lease.key(lease)
         ops = [
-            Put(f"{mount.prefix}{SUBNETS}{key}", flannel_lease.encode(lease), expect, flannel_lease.TTL),
-            Put(f"{self._own}{OWNERS}{name}/{key}", node.encode(), ttl=flannel_lease.TTL),
+            Put(f"{mount.prefix}{SUBNETS}{key}", flannel_lease.encode(lease), expect, ttl),
+            Put(f"{self._own}{OWNERS}{name}/{key}", node.encode(), ttl=ttl),
         ]
         return await self._root.write(ops)
 
@@ -139,8 +140,9 @@ class FlannelStore:
         found = await self._root.read(mount.prefix + SUBNETS)
         owners = await self._root.read(f"{self._own}{OWNERS}{name}/")
         leases = {item.key.removeprefix(mount.prefix + SUBNETS): item for item in found.items.values()}
-        nodes = {key.rpartition("/")[2]: (item.value or b"").decode() for key, item in owners.items.items()}
-        return Snapshot(found.revision, leases), nodes
+        named = {key.rpartition("/")[2]: item for key, item in owners.items.items()}
+        nodes = {key: _owner(item, named.get(key)) for key, item in leases.items()}
+        return Snapshot(found.revision, leases), {key: node for key, node in nodes.items() if node}
 
     def _places(self, mount: Mount) -> tuple[str, ...]:
         return f"{mount.prefix}{CONFIG}", f"{mount.prefix}{SUBNETS}", f"{self._own}{OWNERS}{mount.name}/"
@@ -284,6 +286,13 @@ class _Merged:
         yield from (self._own or {}).values()
         for view in self._views.values():
             yield from (item for item in view.items() if item.value is not None)
+
+
+def _owner(lease: Item, owner: Item | None) -> str:
+    """Return the node of a lease, or "": somebody who wrote the lease alone, after us, has taken it."""
+    if owner is None or not owner.value or owner.revision < lease.revision:
+        return ""
+    return owner.value.decode(errors="replace")
 
 
 def _touch(one: str, other: str) -> bool:

@@ -84,7 +84,7 @@ class MemoryStore:
             return []
         self._expiry.pop(op.key, None)
         if isinstance(op, Put):
-            self._items[op.key] = Item(op.key, op.value, revision)
+            self._items[op.key] = Item(op.key, op.value, revision, op.ttl is not None)
             if op.ttl is not None:
                 self._expiry[op.key] = self._clock() + op.ttl
             return [self._items[op.key]]
