@@ -15,9 +15,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from wefted.errors import Conflict, UsageError
+from wefted.errors import Conflict, InUse, UsageError
 from wefted.interfaces import Store
 from wefted.model import codec, flannel_lease
 from wefted.model.flannel_lease import FlannelLease
@@ -86,6 +85,7 @@ class FlannelStore:
         self._root = root
         self._own = own
         self._mounts = {mount.name: mount for mount in mounts}
+        self._watches: set[_Merged] = set()
 
     async def read(self, prefix: str) -> Snapshot:
         """Return everything under `prefix`; the parts are read one after the other, so its revision is the oldest one's."""
@@ -111,12 +111,31 @@ class FlannelStore:
 
     async def watch(self, prefix: str) -> AsyncIterator[Snapshot | tuple[Item, ...]]:
         """Yield a Snapshot of everything, then changes as they come, and a Snapshot again whenever history was lost."""
-        async with aclosing(_Merged(self, self._root, self._own, self._mounts.values()).run(prefix)) as news:
-            async for seen in news:
-                yield seen
+        merged = _Merged(self, self._root, self._own, self._mounts.values())
+        self._watches.add(merged)
+        try:
+            async with aclosing(merged.run(prefix)) as news:
+                async for seen in news:
+                    yield seen
+        finally:
+            self._watches.discard(merged)
 
     async def close(self) -> None:
         await self._root.close()
+
+    def mount(self, mount: Mount) -> None:
+        """Show a network from now on, also in the watches that are under way. Raises `InUse` for a name that is taken."""
+        if mount.name in self._mounts:
+            raise InUse(f"flannel network {mount.name!r} is joined already", "see them all: wefted flannel ls")
+        self._mounts[mount.name] = mount
+        for watch in self._watches:
+            watch.add(mount)
+
+    def unmount(self, name: str) -> None:
+        """Show a network no longer."""
+        mount = self._mounts.pop(name)
+        for watch in self._watches:
+            watch.drop(mount)
 
     async def keep_lease(
         self, name: str, node: str, lease: FlannelLease, expect: int | None, ttl: float | None = flannel_lease.TTL
@@ -213,45 +232,71 @@ class _Merged:
         self._waiting = {own, *self._views}
         """The places that have not told what there is."""
         self._revision = 0
+        self._queue: asyncio.Queue[tuple[str, Snapshot | tuple[Item, ...] | BaseException | None]] = asyncio.Queue()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def add(self, mount: Mount) -> None:
+        """Watch one more place; until it has told what is there, nothing is yielded."""
+        self._views[mount.prefix] = _View(mount)
+        self._waiting.add(mount.prefix)
+        self._start(mount.prefix)
+
+    def drop(self, mount: Mount) -> None:
+        """Watch a place no longer; what was there is missing in the Snapshot that follows."""
+        self._views.pop(mount.prefix, None)
+        self._waiting.discard(mount.prefix)
+        task = self._tasks.pop(mount.prefix, None)
+        if task is not None:
+            task.cancel()
+        self._queue.put_nowait((mount.prefix, None))
+
+    def _start(self, place: str) -> None:
+        self._tasks[place] = asyncio.create_task(self._follow(place))
 
     async def run(self, prefix: str) -> AsyncGenerator[Snapshot | tuple[Item, ...], None]:
         """Yield what concerns `prefix`, until the store is closed."""
-        queue: asyncio.Queue[tuple[str, Snapshot | tuple[Item, ...] | BaseException | None]] = asyncio.Queue()
-        tasks = [asyncio.create_task(self._follow(place, queue)) for place in self._waiting]
+        for place in self._waiting:
+            self._start(place)
         try:
-            for _ in iter(lambda: any(not task.done() for task in tasks) or not queue.empty(), False):
-                place, seen = await queue.get()
+            while self._tasks or not self._queue.empty():
+                place, seen = await self._queue.get()
                 if isinstance(seen, BaseException):
                     raise seen
-                if seen is None:
-                    continue
-                news = self._take(place, seen)
+                news = self._without(place) if seen is None else self._take(place, seen)
                 if isinstance(news, Snapshot):
                     yield Snapshot(news.revision, {key: item for key, item in news.items.items() if key.startswith(prefix)})
                 elif kept := tuple(item for item in news if item.key.startswith(prefix)):
                     yield kept
         finally:
-            for task in tasks:
+            for task in self._tasks.values():
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _follow(self, place: str, queue: asyncio.Queue[Any]) -> None:
+    async def _follow(self, place: str) -> None:
         try:
             async with aclosing(self._root.watch(place)) as news:  # type: ignore[type-var]
                 async for seen in news:
-                    queue.put_nowait((place, seen))
-            queue.put_nowait((place, None))
+                    self._queue.put_nowait((place, seen))
+            self._queue.put_nowait((place, None))
         except Exception as error:
-            queue.put_nowait((place, error))
+            self._queue.put_nowait((place, error))
+
+    def _without(self, place: str) -> Snapshot | tuple[Item, ...]:
+        """Return everything that is left when a place has gone; nothing at the end of the store itself."""
+        if self._tasks.pop(place, None) is not None or self._waiting:
+            return ()
+        return self._everything()
 
     def _take(self, place: str, seen: Snapshot | tuple[Item, ...]) -> Snapshot | tuple[Item, ...]:
+        if place not in self._tasks:
+            return ()
         if isinstance(seen, Snapshot):
             # An older revision than before means another history, which whoever watches must be able to tell.
             lost = seen.revision < self._revision and place not in self._waiting
             self._revision = seen.revision if lost else max(self._revision, seen.revision)
             self._waiting.discard(place)
             self._begin(place, seen.items.values())
-            return () if self._waiting else Snapshot(self._revision, {item.key: item for item in self._everything()})
+            return () if self._waiting else self._everything()
         self._revision = max([self._revision, *(item.revision for item in seen)])
         changed = tuple(item for raw in seen for item in self._change(place, raw))
         return () if self._waiting else changed
@@ -282,10 +327,9 @@ class _Merged:
                 del self._own[key]
         return (*owned, *passed.values())
 
-    def _everything(self) -> Iterator[Item]:
-        yield from (self._own or {}).values()
-        for view in self._views.values():
-            yield from (item for item in view.items() if item.value is not None)
+    def _everything(self) -> Snapshot:
+        views = (item for view in self._views.values() for item in view.items() if item.value is not None)
+        return Snapshot(self._revision, {**(self._own or {}), **{item.key: item for item in views}})
 
 
 def _owner(lease: Item, owner: Item | None) -> str:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 
 import pytest
 
-from wefted.errors import Conflict, UsageError
+from wefted.errors import Conflict, InUse, UsageError
 from wefted.model import codec, flannel_lease
 from wefted.model.flannel_lease import FlannelLease
 from wefted.model.flannel_network import is_flannel
@@ -135,3 +135,28 @@ async def test_what_is_flannels_is_not_changed_by_us(root: MemoryStore, store: F
     await root.write([Delete(f"{PREFIX}config")])
     await store.write([Put("networks/old", network.value or b"", 0)])
     assert (await root.read(f"{PREFIX}config")).items[f"{PREFIX}config"].value == CONFIG
+
+
+async def test_a_network_is_joined_and_left_while_a_watch_is_under_way(root: MemoryStore) -> None:
+    store = FlannelStore(root, "/wefted/", [])
+    await root.write(
+        [Put(f"{PREFIX}config", CONFIG), Put(f"{PREFIX}subnets/{PEER}", PEER_VALUE), Put("/wefted/nodes/n1", b"{}")]
+    )
+    watch = store.watch("")
+
+    async def next_snapshot() -> set[str]:
+        news = await anext(watch)
+        assert isinstance(news, Snapshot)
+        return set(news.items)
+
+    assert await next_snapshot() == {"nodes/n1"}
+    store.mount(Mount("old", PREFIX))
+    joined = {"nodes/n1", "networks/old", "leases/old/10.5.34.0-24", "leases/old/fc05:0:0:2::-64"}
+    assert await next_snapshot() == joined
+    with pytest.raises(InUse, match="joined already"):
+        store.mount(Mount("old", PREFIX))
+    store.unmount("old")
+    assert await next_snapshot() == {"nodes/n1"}
+    assert set((await store.read("")).items) == {"nodes/n1"}
+    store.mount(Mount("old", PREFIX))
+    assert await next_snapshot() == joined
