@@ -66,7 +66,10 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
         worker.close()
         await local.close()
         raise
-    return LocalEngine(host)
+    engine = LocalEngine(host)
+    if await engine.flannels.load():
+        await host.refresh()
+    return engine
 
 
 def runtimes() -> Mapping[str, Runtime]:

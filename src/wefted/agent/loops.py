@@ -18,6 +18,7 @@ from wefted.interfaces import Runtime
 from wefted.model.objects import HOST, Netns
 from wefted.model.records import Snapshot
 
+from .flannel import FlannelService
 from .names import NameService
 
 log = logging.getLogger("wefted.agent")
@@ -57,6 +58,7 @@ class Loops:
             self._timer(),
             self._engine.publisher.run(),
             self._names.run(),
+            FlannelService(self._engine.flannels).run(),
             *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
         ]
         if self._host.shared:  # alone, only this process writes
@@ -129,6 +131,7 @@ class Loops:
     async def _follow_cluster(self, changed: set[str]) -> None:
         """Act on what others changed in the cluster (our own writes are known already); the lock is held."""
         mine = f"{keys.ENDPOINTS}{self._host.node.id}/"
+        self._engine.flannels.heard(changed)
         self._host.announce(key.removeprefix(mine) for key in changed if key.startswith(mine))
         if not any(key.startswith((keys.NETWORKS, keys.LEASES, keys.NODES)) for key in changed):
             return

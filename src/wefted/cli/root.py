@@ -26,6 +26,7 @@ COMMANDS = {
     "hide": "endpoint",
     "host": "host",
     "dns": "dns",
+    "flannel": "flannel",
     "plan": "document",
     "apply": "document",
     "lab": "lab",

@@ -11,6 +11,7 @@ from wefted.errors import Exhausted, InUse, UsageError
 from wefted.ipam import allocator
 from wefted.ipam.leases import block_length
 from wefted.model import naming, options, spec
+from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network, Segment, Subnet
 from wefted.model.objects import IPAddress, IPInterface
@@ -86,7 +87,7 @@ class Addressing:
     async def give_back(self, network: Network) -> None:
         """Release this node's blocks of a network in which it has no endpoint."""
         host = self._host
-        if any(e.network == network.name for e in host.endpoints.values()):
+        if is_flannel(network) or any(e.network == network.name for e in host.endpoints.values()):
             return
         for lease in host.segment(network).leases:
             await allocator.release(host.cluster, lease, island=is_island(network))
@@ -95,7 +96,7 @@ class Addressing:
     async def refresh(self) -> None:
         """Write our leases again where they were lost, or where our underlay or what we announce has changed."""
         host = self._host
-        for network in list(host.view.networks.values()):
+        for network in [n for n in host.view.networks.values() if not is_flannel(n)]:
             for lease in host.segment(network).leases:
                 current = replace(lease, underlay=host.node.addresses, data=self._announced(network))
                 if current != lease:
@@ -131,6 +132,11 @@ class Addressing:
 
     async def _acquire(self, network: Network, subnet: Subnet, containing: IPAddress | None) -> Lease:
         host = self._host
+        if is_flannel(network):
+            raise Exhausted(
+                f"flannel network {network.name!r}: the subnet of this host does not have this address, or is full",
+                "a host has one subnet there: wefted flannel ls",
+            )
         length = block_length(subnet.prefix, options.integer(network, "block", 0, range(1, 129)) or None)
         lease = await allocator.acquire(
             host.cluster,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from wefted.model import codec
+from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network
 from wefted.model.node import Node
@@ -70,6 +71,12 @@ class ClusterView:
 
     def leases_of(self, network: str) -> list[Lease]:
         return [lease for lease in self.leases.values() if lease.network == network]
+
+    def block_keys(self, node_id: str) -> list[str]:
+        """Return the keys of a node's blocks. Not those in flannel's networks: they end by themselves."""
+        networks = self.networks
+        flannels = {name for name, network in networks.items() if is_flannel(network)}
+        return [key for key, lease in self.leases.items() if lease.node == node_id and lease.network not in flannels]
 
     def endpoints_elsewhere(self, node_id: str) -> Iterator[tuple[str, Endpoint]]:
         """Yield (node id, endpoint) of every other node."""

@@ -17,6 +17,7 @@ from wefted.model.objects import HOST, Change
 
 from .apply import Documents
 from .endpoints import Endpoints
+from .flannels import Flannels
 from .host import Host
 from .names import Names
 from .networks import Networks
@@ -38,6 +39,7 @@ class LocalEngine:
         self.networks = Networks(host)
         self.publisher = Publisher(host)
         self.names = Names(host)
+        self.flannels = Flannels(host)
         self._documents = Documents(host, self.networks, self.endpoints)
         self._removal = Removal(host)
         self._started = time.time()
@@ -63,6 +65,9 @@ class LocalEngine:
             "host.remove": self.networks.remove_hosts,
             "dns.list": self.names.list_all,
             "dns.lookup": self.names.lookup,
+            "flannel.join": self.flannels.join,
+            "flannel.list": self.flannels.list_all,
+            "flannel.leave": self.flannels.leave,
             "plan": self._plan,
             "apply": self._apply,
             "reconcile": self._reconcile,
@@ -162,6 +167,8 @@ class LocalEngine:
 
     async def _uninstall(self, request: Uninstall) -> Any:
         report = await self._removal.run(request.dry_run)
+        if not request.dry_run and not report.failures:
+            await self.flannels.release_all()
         return report_json(report)
 
     async def _links(self, _: Nothing) -> Any:

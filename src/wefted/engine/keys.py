@@ -1,7 +1,8 @@
 """Where each record lives.
 
 Cluster store: networks/NAME, number (the last one given to a network), nodes/ID, leases/NETWORK/..., endpoints/NODE/ID.
-Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, revision (of the cluster, as last seen) and
+Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, revision (of the cluster, as last seen),
+               flannel/NAME (a network of flannel's that this host has joined) and
                cluster/KEY: the cluster as it was last seen, or on a single host the cluster itself.
 """
 
@@ -18,6 +19,7 @@ LOCAL_NODE = "node"
 LOCAL_SETTINGS = "settings"
 LOCAL_CLUSTER = "cluster/"
 LOCAL_REVISION = "revision"
+LOCAL_FLANNEL = "flannel/"
 
 
 def network(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wefted.errors import Conflict, InUse, NotFound, UsageError
 from wefted.model import codec
+from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network
@@ -109,7 +110,7 @@ class Networks:
         await self._host.reach()
         async with self._host.lock:
             await self._host.refresh()
-            unused = [network for network in self._sorted() if not list(self._members(network.name))]
+            unused = [n for n in self._sorted() if not list(self._members(n.name)) and not is_flannel(n)]
             for network in unused:
                 await self.unmake(network)
             await self._host.converge({HOST})
@@ -183,7 +184,7 @@ class Networks:
     async def _forget_node(self, node_id: str) -> None:
         view = self._host.view
         guard = Check(keys.node(node_id), view.revision_of(keys.node(node_id)))
-        doomed = [key for key, lease in view.leases.items() if lease.node == node_id]
+        doomed = view.block_keys(node_id)
         doomed += [key for key in view.endpoints if key.startswith(f"{keys.ENDPOINTS}{node_id}/")]
         for start in range(0, len(doomed), CHUNK):
             await self._host.cluster.write([guard, *(Delete(key) for key in doomed[start : start + CHUNK])])

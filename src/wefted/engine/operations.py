@@ -118,6 +118,21 @@ class HostNames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlannelJoin:
+    """A network of flannel's, under a name of this host's choice. The store must be the etcd that holds it."""
+
+    name: str = "flannel"
+    prefix: str = "/coreos.com/network"
+    masquerade: bool = False
+    public_ip: str = ""
+    """What peers send to; the underlay address where it is left out."""
+    public_ip6: str = ""
+    subnet_file: str = "/run/flannel/subnet.env"
+    renew_margin: float = 3600.0
+    """Seconds before the end of the lease at which it is renewed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
     name: str
     """A name, with or without the domain, or an address."""
@@ -158,6 +173,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "host.remove": Operation(HostNames, "Forget hosts that are gone for good, and free their blocks."),
     "dns.list": Operation(Nothing, "List the names of every endpoint."),
     "dns.lookup": Operation(Lookup, "Tell what a name or an address stands for."),
+    "flannel.join": Operation(FlannelJoin, "Take a subnet in a network of flannel's, and keep it."),
+    "flannel.list": Operation(Nothing, "List the networks of flannel's that this host has joined."),
+    "flannel.leave": Operation(NetworkName, "Give the subnet in a network of flannel's back."),
     "plan": Operation(Plan, "Show what apply would change; without a document, what reconcile would repair."),
     "apply": Operation(Plan, "Make what a document describes; without a document, repair."),
     "reconcile": Operation(Nothing, "Make the kernel match what is stored, now; the number of changes."),

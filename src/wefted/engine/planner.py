@@ -9,6 +9,7 @@ from wefted.backends import BACKENDS
 from wefted.drivers import DRIVERS, host_is_gateway
 from wefted.features import FEATURES
 from wefted.interfaces import Backend, Driver
+from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.node import Node
@@ -50,7 +51,8 @@ def plan_network(segment: Segment, leases: Iterable[Lease], endpoints: Sequence[
     driver: Driver = DRIVERS[segment.network.driver]
     backend: Backend = BACKENDS[segment.network.backend]
     peers = sorted((lease for lease in leases if lease.node != segment.node.id), key=_by_block)
-    yield from driver.plan(segment, endpoints)
+    if endpoints or not is_flannel(segment.network):
+        yield from driver.plan(segment, endpoints)  # flannel leaves the subnet to whoever has containers in it, as Docker
     yield from backend.plan(segment, peers)
     for feature in FEATURES:
         yield from feature.plan(segment, endpoints)

@@ -35,7 +35,7 @@ class Removal:
     async def _leave(self) -> None:
         """Take our records out of the cluster; when it does not answer, `wefted host rm` on another host does it."""
         host = self._host
-        doomed = [key for key, lease in host.view.leases.items() if lease.node == host.node.id]
+        doomed = host.view.block_keys(host.node.id)
         doomed += [key for key in host.view.endpoints if key.startswith(f"{keys.ENDPOINTS}{host.node.id}/")]
         doomed.append(keys.node(host.node.id))
         try:

@@ -24,11 +24,12 @@ async def open_store(where: StoreSpec | str) -> Store:
         case SqliteSpec():
             return _sqlite(spec)
         case EtcdSpec():
-            return _etcd(spec)
+            return open_flannel(spec)
 
 
-def open_flannel(spec: EtcdSpec, mounts: Iterable[Mount]) -> FlannelStore:
+def open_flannel(spec: EtcdSpec, mounts: Iterable[Mount] = ()) -> FlannelStore:
     """Open an etcd that holds networks of flannel's as well; `spec.prefix` is where ours is. It is not contacted yet."""
+    # aiohttp costs half a second of start-up, which users of SQLite must not pay.
     from .etcd import EtcdStore
     from .flannel import FlannelStore
 
@@ -45,10 +46,3 @@ def _sqlite(spec: SqliteSpec) -> Store:
     from .sqlite import SqliteStore
 
     return SqliteStore(spec.path)
-
-
-def _etcd(spec: EtcdSpec) -> Store:
-    # aiohttp costs half a second of start-up, which users of SQLite must not pay.
-    from .etcd import EtcdStore
-
-    return EtcdStore(spec)

@@ -1,0 +1,87 @@
+"""Keeps the subnets in flannel's networks, and writes what others read of them: `subnet.env`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from pathlib import Path
+
+from wefted.engine.flannels import Flannels, Joined
+from wefted.errors import WeftedError
+from wefted.model import flannel_lease
+from wefted.model.objects import IPNetwork
+
+log = logging.getLogger("wefted.flannel")
+
+RETRY = 1.0
+"""Seconds until a subnet is asked for again: no configuration yet, no etcd, none free."""
+
+
+class FlannelService:
+    """One task of the agent, with one more for each network that is joined."""
+
+    def __init__(self, flannels: Flannels) -> None:
+        self._flannels = flannels
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Follow what is joined and left, until cancelled."""
+        try:
+            while True:
+                self._flannels.changed.clear()
+                self._follow()
+                await self._flannels.changed.wait()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _follow(self) -> None:
+        joined = self._flannels.joined
+        for name in [name for name in self._tasks if name not in joined]:
+            self._tasks.pop(name).cancel()
+        for name in joined:
+            if name not in self._tasks:
+                self._tasks[name] = asyncio.create_task(self._keep(joined[name]))
+
+    async def _keep(self, joined: Joined) -> None:
+        """Hold one subnet. Errors are told in `wefted flannel ls`, and it goes on."""
+        path = Path(joined.request.subnet_file)
+        joined.keeper.before = _before(path)
+        while True:
+            joined.woken.clear()
+            try:
+                lease = await self._flannels.renew(joined)
+                write(path, self._flannels.subnet_env(joined))
+                joined.ready.set()
+                log.info("subnet", extra={"network": joined.request.name, "subnet": flannel_lease.key(lease)})
+                pause = flannel_lease.TTL - joined.request.renew_margin
+            except (WeftedError, OSError) as error:
+                told = error.message if isinstance(error, WeftedError) else str(error)
+                if told != joined.error:
+                    log.warning("no subnet", extra={"network": joined.request.name, "error": told})
+                joined.error = told
+                pause = RETRY
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(joined.woken.wait(), pause)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file in one step, readable for everybody, as flannel does; nothing happens when it says so already."""
+    with contextlib.suppress(OSError):
+        if path.read_text() == text:
+            return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text)
+    fresh.chmod(0o644)
+    fresh.replace(path)
+
+
+def _before(path: Path) -> tuple[IPNetwork, ...]:
+    try:
+        return flannel_lease.previous_subnets(path.read_text())
+    except OSError:
+        return ()

@@ -1,0 +1,67 @@
+"""`wefted flannel`: join, ls, leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .call import perform
+from .command import Group, json_option, option
+from .output import show, table
+
+if TYPE_CHECKING:
+    from wefted.config import Config
+
+
+@click.group(cls=Group)
+def flannel() -> None:
+    """Share networks with hosts that run flanneld: same etcd, same records, same packets."""
+
+
+@flannel.command(
+    epilog="""
+    wefted flannel join
+    wefted flannel join --prefix /atomic.io/network --masquerade
+    wefted flannel join --name blue --prefix /nets/blue --subnet-file /run/flannel/networks/blue.env
+    """
+)
+@option("--name", default="flannel", show_default=True, help="What the network is called here.")
+@option("--prefix", metavar="KEY", default="/coreos.com/network", show_default=True, help="Where in etcd it is.")
+@option("--public-ip", metavar="IP", default="", help="What peers send to [default: the underlay address].")
+@option("--public-ipv6", "public_ip6", metavar="IP", default="", help="The same for IPv6.")
+@option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
+@option("--subnet-file", metavar="FILE", default="/run/flannel/subnet.env", show_default=True, help="What Docker reads.")
+@json_option
+@click.pass_obj
+def join(config: Config, /, as_json: bool, **flags: Any) -> None:
+    """Take a subnet in a network of flannel's, and keep it. The store of this host must be the etcd that has it."""
+    show(perform(config, "flannel.join", flags), as_json, lambda found: [f"{found['name']} joined"])
+
+
+@flannel.command(epilog="wefted flannel ls")
+@json_option
+@click.pass_obj
+def ls(config: Config, as_json: bool) -> None:
+    """List the networks of flannel's that this host has joined."""
+    show(perform(config, "flannel.list"), as_json, _table)
+
+
+@flannel.command(epilog="wefted flannel leave flannel")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def leave(config: Config, name: str, as_json: bool) -> None:
+    """Give the subnet in a network of flannel's back."""
+    show(perform(config, "flannel.leave", {"name": name}), as_json, lambda found: [f"{found['left']} left"])
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    heads = ("NAME", "PREFIX", "SUBNETS", "PUBLIC", "FILE", "STATE")
+    return table(heads, (_row(row) for row in rows))
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    joined = ", ".join(row["subnets"]), ", ".join(row["public"])
+    return (row["name"], row["prefix"], *joined, row["file"], row["error"] or "held")

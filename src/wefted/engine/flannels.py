@@ -1,0 +1,169 @@
+"""The use cases of flannel networks: join, list, leave; and keeping what was joined."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from wefted.errors import InUse, NotFound, Unreachable, UsageError
+from wefted.model import codec, flannel_lease, spec
+from wefted.model.flannel import Config, parse
+from wefted.model.flannel_lease import FlannelLease
+from wefted.model.flannel_network import CONFIG_LABEL
+from wefted.model.objects import HOST, IPNetwork
+from wefted.model.records import Delete, Put
+from wefted.store.flannel import FlannelStore, Mount
+
+from . import keys
+from .flannel import Keeper
+from .host import Host
+from .operations import FlannelJoin, NetworkName, Nothing
+
+log = logging.getLogger("wefted.flannel")
+
+
+@dataclass
+class Joined:
+    """A network that this host has joined, and how that is going."""
+
+    request: FlannelJoin
+    keeper: Keeper
+    error: str = "no subnet yet"
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the subnet must be looked after: its record or the configuration changed."""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Flannels:
+    """Joins and leaves; the agent keeps the subnets (`wefted.agent.flannel`) and sets `renew`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.joined: dict[str, Joined] = {}
+        self.changed = asyncio.Event()
+        """Set when a network was joined or left."""
+
+    async def load(self) -> bool:
+        """Join again what was joined before a restart; tell whether that was anything."""
+        for item in (await self._host.local.read(keys.LOCAL_FLANNEL)).items.values():
+            request = codec.loads(FlannelJoin, item.value or b"")
+            self._enter(request, ())
+        return bool(self.joined)
+
+    async def join(self, request: FlannelJoin) -> Any:
+        """Join, and return when the subnet is there. Raises `UsageError`, `InUse`, and what taking a subnet raises."""
+        spec.network_name(request.name)
+        known = self.joined.get(request.name)
+        if known is not None and known.request != request:
+            raise InUse(
+                f"flannel network {request.name!r} is joined already, in another way", f"wefted flannel leave {request.name}"
+            )
+        if known is None:
+            self._free_name(request.name)
+            known = self._enter(request, ())
+            await self._host.local.write([Put(keys.LOCAL_FLANNEL + request.name, codec.dumps(request))])
+            self.changed.set()
+        return self._json(known)
+
+    async def leave(self, request: NetworkName) -> Any:
+        """Give the subnet back. Raises `NotFound`, and `InUse` while containers of this host are in the network."""
+        known = self.joined.get(request.name)
+        if known is None:
+            raise NotFound(f"flannel network {request.name!r} is not joined", "see which are: wefted flannel ls")
+        async with self._host.lock:
+            used = next((e for e in self._host.endpoints.values() if e.network == request.name), None)
+            if used is not None:
+                raise InUse(
+                    f"{used.container} is in flannel network {request.name!r}",
+                    f"detach it first: wefted network disconnect {request.name} {used.container}",
+                )
+            await known.keeper.release()
+            del self.joined[request.name]
+            await self._host.local.write([Delete(keys.LOCAL_FLANNEL + request.name)])
+            self._store().unmount(request.name)
+            self.changed.set()
+            known.woken.set()
+            await self._host.refresh()
+            await self._host.converge({HOST})
+        return {"left": request.name}
+
+    async def release_all(self) -> None:
+        """Give every subnet back, for a host that leaves; what etcd does not hear of ends by itself within a day."""
+        for joined in self.joined.values():
+            with contextlib.suppress(Unreachable):
+                await joined.keeper.release()
+
+    async def list_all(self, _: Nothing) -> Any:
+        return [self._json(joined) for _, joined in sorted(self.joined.items())]
+
+    def heard(self, changed: set[str]) -> None:
+        """Wake the keepers whose record is gone, or whose configuration has changed; `changed` has the cluster's keys."""
+        for name, joined in self.joined.items():
+            network = keys.network(name) in changed
+            lost = any(key.startswith(keys.leases_of(name)) for key in changed) and not self._holds(joined)
+            if network or lost:
+                joined.woken.set()
+
+    async def renew(self, joined: Joined) -> FlannelLease:
+        """Take or renew the subnet, and make the kernel follow. Raises what `Keeper.acquire` raises."""
+        lease = await joined.keeper.acquire()
+        async with self._host.lock:
+            await self._host.refresh()
+            await self._host.converge({HOST})
+        joined.error = ""
+        return lease
+
+    def subnet_env(self, joined: Joined) -> str:
+        """Return the text of the network's `subnet.env`."""
+        network = self._host.view.networks[joined.request.name]
+        config: Config = parse(dict(network.labels)[CONFIG_LABEL], network.name)
+        assert joined.keeper.held is not None
+        mtu = self._host.segment(network).mtu
+        return flannel_lease.subnet_env(config, joined.keeper.held, mtu, joined.request.masquerade)
+
+    def _holds(self, joined: Joined) -> bool:
+        held = joined.keeper.held
+        own = {lease.block for lease in self._host.view.leases_of(joined.request.name) if lease.node == self._host.node.id}
+        return held is not None and set(held.subnets) <= own
+
+    def _enter(self, request: FlannelJoin, before: tuple[IPNetwork, ...]) -> Joined:
+        prefix = f"/{request.prefix.strip('/')}/"
+        store = self._store()
+        store.mount(Mount(request.name, prefix, request.masquerade))
+        public, public6 = self._public(request)
+        keeper = Keeper(store, request.name, self._host.node, public, public6, before)
+        joined = self.joined[request.name] = Joined(request, keeper)
+        return joined
+
+    def _store(self) -> FlannelStore:
+        store = self._host.cluster
+        if not isinstance(store, FlannelStore):
+            raise UsageError(
+                "flannel's networks are in etcd, and this host's store is not", "wefted up --store etcd://HOST:2379"
+            )
+        return store
+
+    def _public(self, request: FlannelJoin) -> tuple[IPv4Address | None, IPv6Address | None]:
+        told = [spec.address(text) for text in (request.public_ip, request.public_ip6) if text]
+        known = {address.version: address for address in reversed((*told, *self._host.node.addresses))}
+        return known.get(4), known.get(6)  # type: ignore[return-value]
+
+    def _free_name(self, name: str) -> None:
+        if name in self._host.view.networks:
+            raise InUse(f"there is a network {name!r} already", "join under another name: --name NAME")
+
+    def _json(self, joined: Joined) -> dict[str, Any]:
+        held = joined.keeper.held
+        return {
+            "name": joined.request.name,
+            "prefix": joined.request.prefix,
+            "subnets": [str(subnet) for subnet in held.subnets] if held is not None else [],
+            "public": [str(a) for a in (joined.keeper.public, joined.keeper.public6) if a is not None],
+            "file": joined.request.subnet_file,
+            "masquerade": joined.request.masquerade,
+            "error": joined.error,
+        }
