@@ -33,6 +33,8 @@ STARTS = 15
 DETACHED = 200
 EDGE = 100
 """Attaches at each end of the long row that are compared with each other."""
+MOST = 10_000
+"""Endpoints in the long row."""
 
 Say = Callable[[str], None]
 
@@ -63,8 +65,8 @@ class _Turn:
 
 def attach(count: int, endpoints: int, say: Say) -> Report:
     """Measure everything; `count` attaches of each contender, `endpoints` in the long row. Raises `WeftedError`."""
-    if count < 1 or not 3 <= endpoints <= 1000:
-        raise UsageError("--count must be at least 1, --endpoints 3 to 1000", "a bridge takes 1,023 ports")
+    if count < 1 or not 3 <= endpoints <= MOST:
+        raise UsageError(f"--count must be at least 1, --endpoints 3 to {MOST:,}", "each needs a namespace of its own")
     say("two virtual hosts, one agent")
     with Lab.up(f"bench-{os.getpid()}", 2, bare=True) as lab:
         host = lab.host("h1")

@@ -27,7 +27,7 @@ def bench() -> None:
     """
 )
 @option("--count", type=int, default=100, show_default=True, metavar="N", help="Attaches of each way.")
-@option("--endpoints", type=int, default=900, show_default=True, metavar="N", help="Attaches in one network, in a row.")
+@option("--endpoints", type=int, default=1500, show_default=True, metavar="N", help="Attaches in one network, in a row.")
 @option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
 @json_option
 def attach(count: int, endpoints: int, check: bool, as_json: bool) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from wefted.errors import UsageError
 from wefted.model import naming, options
 from wefted.model.firewall import Sysctl
 from wefted.model.link import Bridge, LinkState, Veth
 from wefted.model.network import Endpoint, Network, Segment
-from wefted.model.objects import KernelObject
+from wefted.model.objects import HOST, KernelObject
 from wefted.model.route import Address, Route
 
 from . import checks, forwarding, gateway
@@ -39,9 +40,11 @@ class BridgeDriver:
             _validate_guests(network)
 
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
-        """Yield the bridge with the host's gateway addresses, then a veth for each endpoint."""
+        """Yield the bridge with the host's gateway addresses, the further bridges, then a veth for each endpoint."""
         if not segment.network.guest_of:
             yield from _bridge(segment)
+            last = max((endpoint.bridge for endpoint in endpoints), default=0)
+            yield from _further(segment.network, segment.node.id, segment.mtu, last)
         for endpoint in attached(endpoints):
             yield from _endpoint(segment, endpoint)
 
@@ -72,10 +75,47 @@ def _without_host(network: Network) -> Iterator[KernelObject]:
         yield Route(destination=subnet.prefix, link=network.link)
 
 
+def _further(network: Network, node: str, mtu: int, last: int) -> Iterator[KernelObject]:
+    """Yield the bridges after the first one, up to the `last`, each joined to the one before it.
+
+    A chain and not a star: the kernel queues each copy of a flooded frame, at most 1,000 for a CPU (netdev_max_backlog), and
+    in a chain the copies for one bridge are gone before those for the next but one are made.
+    """
+    for number in range(1, last + 1):
+        yield from _joined(network, node, mtu, number)
+
+
+@lru_cache(maxsize=1024)
+def _joined(network: Network, node: str, mtu: int, number: int) -> tuple[KernelObject, ...]:
+    """Return one further bridge and the pair that joins it; the same objects each time, so that an attach compares no fields.
+
+    The host is in the network by the first bridge alone, so it must neither answer ARP on this one nor speak IPv6.
+    """
+    name = network.bridge(number)
+    near, far = network.joint(number)
+    mac = naming.mac_of("bridge", network.name, node, str(number))
+    alias = f"wefted {network.name} {number}"
+    return (
+        Bridge(name=name, mac=mac, mtu=mtu, alias=alias),
+        Sysctl(name=f"net/ipv4/conf/{name}/arp_ignore", value="8"),
+        Sysctl(name=f"net/ipv6/conf/{name}/disable_ipv6", value="1"),
+        # Isolated where it leads away from the gateway: containers of two bridges are kept apart, and all reach the gateway.
+        Veth(
+            name=near, master=network.bridge(number - 1), mtu=mtu, alias=alias, peer_ns=HOST, peer_name=far,
+            isolated=_isolated(network),
+        ),
+        LinkState(name=far, master=name, mtu=mtu, link_local=False),
+    )  # fmt: skip
+
+
+def _isolated(network: Network) -> bool:
+    return network.option("icc") == "off"
+
+
 def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
     yield Veth(
         name=endpoint.link,
-        master=segment.network.link,
+        master=segment.network.bridge(endpoint.bridge),
         mtu=segment.mtu,
         alias=f"{endpoint.network} {endpoint.container}",
         peer_ns=endpoint.ns,
@@ -83,7 +123,7 @@ def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
         peer_mac=endpoint.mac,
         # Where br_netfilter is on, a container that asks for its own published port is turned back to its own bridge port.
         hairpin=bool(endpoint.ports) and not segment.network.internal,
-        isolated=segment.network.option("icc") == "off",
+        isolated=_isolated(segment.network),
         guest=bool(segment.network.guest_of),
     )
     speaks_ipv6 = any(address.version == 6 for address in endpoint.addresses)

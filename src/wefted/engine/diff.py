@@ -16,7 +16,7 @@ def diff(desired: Mapping[Key, KernelObject], actual: Mapping[Key, KernelObject]
     made: list[Change] = []
     for key, new in desired.items():
         old = actual.get(key)
-        if old is None or not new.satisfied_by(old):
+        if old is None or not (new is old or new.satisfied_by(old)):
             made.append(Change(old, new))
     gone.sort(key=lambda change: -change.subject.rank)
     made.sort(key=lambda change: change.subject.rank)

@@ -29,7 +29,7 @@ from .host import Host
 from .ifnames import free_name, prefix_of
 from .intent import free_ports, ports_from, supported
 from .operations import Connect, Disconnect, Nothing, Publish
-from .planner import own_objects, plan_endpoint, plan_network
+from .planner import further_bridges, own_objects, plan_endpoint, plan_network
 from .ports import port_rows
 from .reconcile import Report
 from .render import endpoint_json
@@ -107,6 +107,7 @@ class Endpoints:
             routes=tuple(spec.route(text) for text in request.routes),
             aliases=tuple(spec.alias(text) for text in request.aliases),
             ports=ports,
+            bridge=host.places.choose(network, publishes=bool(ports)),
         )
         self._unused_name(draft)
         free_ports(ports, draft.id, host.endpoints.values())
@@ -181,6 +182,7 @@ class Endpoints:
     async def _undo(self, endpoint: Endpoint, network: Network, fresh_lease: bool) -> None:
         await self._remove_objects([self._host.endpoints.get(endpoint.id, endpoint)])
         await self._host.drop([endpoint])
+        await self._vacate([endpoint])
         await self._defaults.inherit(endpoint.container)
         if fresh_lease:
             await self._addressing.give_back(network)
@@ -206,6 +208,7 @@ class Endpoints:
         if report.failures:
             raise KernelError(f"cannot detach: {report.failures[0].error}", errno=report.failures[0].errno)
         await self._host.drop(endpoints)
+        await self._vacate(endpoints)
         for container in dict.fromkeys(endpoint.container for endpoint in endpoints):
             await self._defaults.inherit(container)
 
@@ -223,6 +226,18 @@ class Endpoints:
         host = self._host
         if not host.segment(network).leases and not any(e.network == network.name for e in host.endpoints.values()):
             await host.converge({HOST})
+
+    async def _vacate(self, endpoints: Iterable[Endpoint]) -> None:
+        """Remove the bridges behind the last one in use; what cannot be removed now goes with the next pass."""
+        host = self._host
+        left: dict[str, int] = {}
+        for endpoint in endpoints:
+            left[endpoint.network] = max(endpoint.bridge, left.get(endpoint.network, 0))
+        for name, last in left.items():
+            used = host.places.last(name)
+            if last > used and name in host.view.networks:
+                segment = host.segment(host.view.networks[name])
+                await host.worker(host.reconciler.remove, further_bridges(segment, used, last))
 
     # -- publish ---------------------------------------------------------------------------------------------------
 
@@ -245,15 +260,17 @@ class Endpoints:
 
     async def _republish(self, endpoint: Endpoint, ports: tuple[Any, ...]) -> Any:
         host = self._host
-        changed = replace(endpoint, ports=ports)
-        segment = host.segment(host.view.networks[endpoint.network])
-        before, after = plan_endpoint(segment, endpoint), plan_endpoint(segment, changed)
+        network = host.view.networks[endpoint.network]
+        bridge = host.places.to_publish(network, endpoint) if ports else endpoint.bridge
+        changed = replace(endpoint, ports=ports, bridge=bridge)
+        segment = host.segment(network)
         await host.keep([changed])
-        report = await host.exchange(before, after)
+        report = await host.exchange(own_objects(segment, endpoint), plan_endpoint(segment, changed))
         if report.failures:
-            await host.exchange(after, before)
+            await host.exchange(own_objects(segment, changed), plan_endpoint(segment, endpoint))
             await host.keep([endpoint])
             raise _refused(endpoint, report)
+        await self._vacate([endpoint])
         return endpoint_json(host, host.node.id, changed)
 
     # -- containers that come and go --------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from wefted.model.records import Delete, Item, Op, Put, Snapshot
 
 from . import keys
 from .cluster import ClusterView
+from .places import Places
 from .planner import plan_node, segment_of
 from .reconcile import Reconciler, Report
 from .worker import Worker
@@ -56,6 +57,8 @@ class Host:
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     containers: dict[str, set[str]] = field(default_factory=dict)
     """Container -> the ids of its endpoints: an attach must not look at all the others."""
+    places: Places = field(default_factory=Places)
+    """How full the bridges of each network are."""
     segments: dict[str, Segment] = field(default_factory=dict)
     """By network, until something in the cluster changes."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -201,7 +204,9 @@ class Host:
         if ops:
             self.book.written(ops, await self.local.write(ops))
         for endpoint in todo:
-            self.endpoints.pop(endpoint.id, None)
+            known = self.endpoints.pop(endpoint.id, None)
+            if known is not None:
+                self.places.leave(known)
             self.failures.pop(endpoint.id, None)
             self.containers.get(endpoint.container, set()).discard(endpoint.id)
         self._rename(keys.published(self.node.id, e.id) for e in todo)
@@ -234,7 +239,11 @@ class Host:
         self.moved.set()
 
     def _enter(self, endpoint: Endpoint) -> None:
+        known = self.endpoints.get(endpoint.id)
+        if known is not None:
+            self.places.leave(known)
         self.endpoints[endpoint.id] = endpoint
+        self.places.enter(endpoint)
         self.containers.setdefault(endpoint.container, set()).add(endpoint.id)
 
     def _container_of(self, owner: str) -> str:

@@ -72,6 +72,13 @@ def own_objects(segment: Segment, endpoint: Endpoint) -> dict[Key, KernelObject]
     return {key: value for key, value in plan_endpoint(segment, endpoint).items() if key not in shared}
 
 
+def further_bridges(segment: Segment, after: int, last: int) -> dict[Key, KernelObject]:
+    """Return what the network's bridges from the one `after` that number to the `last` are made of; no endpoint is in them."""
+    nobody = Endpoint(network=segment.network.name, container="")
+    kept = plan_endpoint(segment, replace(nobody, bridge=after))
+    return {key: value for key, value in plan_endpoint(segment, replace(nobody, bridge=last)).items() if key not in kept}
+
+
 def plan_node(
     node: Node, networks: Iterable[Network], leases: Sequence[Lease], endpoints: Iterable[Endpoint]
 ) -> dict[Key, KernelObject]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wefted.interfaces import Kernel
-from wefted.model.link import Veth
+from wefted.model.link import LinkState, Veth
 from wefted.model.objects import HOST, Change, KernelObject, Key, Netns, Outcome
 
 from .diff import diff
@@ -125,8 +125,10 @@ class Reconciler:
             believed[subject.key] = change.new
             return
         believed.pop(subject.key, None)
-        if isinstance(subject, Veth):
+        if isinstance(subject, Veth) and subject.peer_ns != subject.ns:
             self._believed.pop(subject.peer_ns, None)  # what hung on the far end went with it
+        elif isinstance(subject, Veth):
+            believed.pop(LinkState(ns=subject.peer_ns, name=subject.peer_name).key, None)
 
 
 def _by_namespace(objects: Mapping[Key, KernelObject]) -> dict[Netns, dict[Key, KernelObject]]:

@@ -15,6 +15,9 @@ A line with `{ip}` or `{v}` stands for two, one for each IP version. What is eas
   source would pass for a neighbour. Not so by a tunnel, which may bring strangers to an exposed network.
 - `route_localnet` lets the host send from 127.0.0.1 to a container; `guard` lets no container send to 127.0.0.1 of the host.
   IPv6 has nothing of the kind: answers never find back to ::1, so it refuses at once, and clients go on to 127.0.0.1.
+- The host is in a network by its first bridge. By the further ones (`bx-`) it would hear each broadcast a second time, so
+  nothing comes in there. Where br_netfilter is on, their frames are neither tracked nor judged: what leaves such a bridge
+  comes by the first one, which does both. Tracked in both, a connection would have no translation, for the first look decides.
 """
 
 from __future__ import annotations
@@ -41,6 +44,12 @@ map published_any{v} {{ type inet_proto . inet_service : {addr} . inet_service; 
 chain guard {{
     type filter hook prerouting priority raw; policy accept;
     iifgroup {group} ip daddr 127.0.0.0/8 drop
+    iifgroup {group} iifname "bx-*" notrack
+}}
+
+chain input {{
+    type filter hook input priority filter; policy accept;
+    iifgroup {group} iifname "bx-*" drop
 }}
 
 chain prerouting {{
@@ -69,6 +78,7 @@ chain postrouting {{
 
 chain forward {{
     type filter hook forward priority filter; policy accept;
+    iifgroup {group} iifname "bx-*" oifname "bx-*" accept
     ct state established,related accept
     {ip} daddr {many} accept
     ip6 saddr fe80::/10 accept

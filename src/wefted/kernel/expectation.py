@@ -58,8 +58,14 @@ class Expectations:
             (link.up == wanted.up or (born and not link.up))
             and wanted.mtu in (0, link.mtu)
             and getattr(wanted, "mac", "") in ("", link.mac)
-            and (isinstance(wanted, LinkState) or getattr(wanted, "master", "") == name(link.master))
+            and self._is_port_of(wanted, name(link.master))
         )
+
+    @staticmethod
+    def _is_port_of(wanted: Link | LinkState, master: str) -> bool:
+        """Tell whether a link is a port of what it should be; one of others may be of anything, unless we said."""
+        expected = getattr(wanted, "master", "")
+        return expected == master or (isinstance(wanted, LinkState) and not expected)
 
     def is_going(self, ns: Netns, name: str) -> bool:
         """Tell whether we are deleting this link."""

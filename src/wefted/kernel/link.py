@@ -85,7 +85,7 @@ class LinkHandler:
         if new.alias != old.alias:
             body += text(IFLA_IFALIAS, new.alias)
         tx.queue(new.ns, Message(RTM_NEWLINK, 0, body))
-        if isinstance(new, Veth) and isinstance(old, Veth) and new.master and _port_modes(new) != _port_modes(old):
+        if isinstance(new, Veth) and isinstance(old, Veth) and new.master and _needs_modes(old, new):
             modes = bridge_port(new.hairpin, new.isolated)
             tx.queue(new.ns, Message(RTM_NEWLINK, 0, header() + text(IFLA_IFNAME, new.name) + modes))
 
@@ -155,6 +155,8 @@ class LinkStateHandler:
             body += attribute(IFLA_ADDRESS, mac_bytes(new.mac))
         if new.mtu not in (0, before.mtu):
             body += u32(IFLA_MTU, new.mtu)
+        if new.master not in ("", before.master):
+            body += u32(IFLA_MASTER, tx.index(new.ns, new.master))
         tx.queue(new.ns, Message(RTM_NEWLINK, 0, body))
 
     def delete(self, old: LinkState, tx: Transaction) -> None:
@@ -259,6 +261,11 @@ def _afterthoughts(link: Link) -> list[Message]:
 
 def _port_modes(link: Veth) -> tuple[bool, bool]:
     return link.hairpin, link.isolated
+
+
+def _needs_modes(old: Veth, new: Veth) -> bool:
+    """Tell whether a port must be told its modes: they changed, or it becomes the port of another bridge and loses them."""
+    return _port_modes(new) != _port_modes(old) or (new.master != old.master and any(_port_modes(new)))
 
 
 def _must_be_remade(old: Link, new: Link) -> bool:

@@ -70,6 +70,7 @@ def read_links(reading: Reading) -> Iterator[KernelObject]:
                 mtu=raw.mtu,
                 mac=raw.mac,
                 kind=raw.kind or HARDWARE.get(raw.hardware, ""),
+                master=reading.name(raw.master),
             )
 
 

@@ -167,6 +167,8 @@ class LinkState(KernelObject):
     link_local: bool = field(default=True, compare=False)
     """Whether the kernel gives it an IPv6 link-local address when it comes up. A port of a bridge that does not need one is
     better without: its neighbour and multicast messages are flooded to every other port, so attaches cost ever more."""
+    master: str = ""
+    """The bridge that it shall be a port of (the far end of a pair that joins two bridges); empty leaves it where it is."""
 
     @property
     def key(self) -> Key:
@@ -178,12 +180,14 @@ class LinkState(KernelObject):
             and self.up == actual.up
             and self.mtu in (0, actual.mtu)
             and self.mac in ("", actual.mac)
+            and self.master in ("", actual.master)
         )
 
     def __str__(self) -> str:
         mtu = ("mtu", self.mtu) if self.mtu else ()
         mac = ("address", self.mac) if self.mac else ()
-        return " ".join(str(w) for w in (*_at(self.ns), "set", self.name, "up" if self.up else "down", *mac, *mtu))
+        settings = ("up" if self.up else "down", *_opt("master", self.master), *mac, *mtu)
+        return " ".join(str(w) for w in (*_at(self.ns), "set", self.name, *settings))
 
 
 def _opt(word: str, value: object) -> tuple[object, ...]:

@@ -57,6 +57,14 @@ class Network:
         """The bridge of somebody else in which its containers are guests; "" where it has a bridge of its own."""
         return self.option("bridge")
 
+    def bridge(self, number: int) -> str:
+        """Return the name of one of its bridges on a host: 0 is `link`, which has the gateway, the others are further ones."""
+        return naming.link_name("bx", self.name, str(number)) if number else self.link
+
+    def joint(self, number: int) -> tuple[str, str]:
+        """Return the names of the veth pair that joins a further bridge to the one before it: that one's port, its own."""
+        return naming.link_name("ja", self.name, str(number)), naming.link_name("jb", self.name, str(number))
+
     @property
     def tunnel(self) -> str:
         """The name of its tunnel device on every host."""
@@ -114,6 +122,8 @@ class Endpoint:
     default_claim: str = "auto"
     """auto: its container's default route is its own unless there is one; take: it also stands before somebody else's, which
     is in use again when it goes; never."""
+    bridge: int = 0
+    """Which of its network's bridges on this host it is a port of (driver `bridge`): 0 is the first."""
 
     @property
     def id(self) -> str:

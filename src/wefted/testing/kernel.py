@@ -250,7 +250,9 @@ class FakeKernel:
         actual = self._spaces[new.ns].get(new.key)
         if not isinstance(actual, LinkState):
             raise _Refusal(errno.ENODEV, f"there is no link {new.name} in {new.ns or 'the host'}")
-        self._put(replace(actual, up=new.up, mtu=new.mtu or actual.mtu, mac=new.mac or actual.mac))
+        self._need_link(new.ns, new.master)
+        chosen: dict[str, Any] = {name: getattr(new, name) or getattr(actual, name) for name in ("mtu", "mac", "master")}
+        self._put(replace(actual, up=new.up, **chosen))
         if not new.up:
             for route in [o for o in self._spaces[new.ns].values() if isinstance(o, Route) and o.link == new.name]:
                 del self._spaces[new.ns][route.key]
@@ -294,8 +296,8 @@ class FakeKernel:
         if peer is not None:
             self._peers.pop(peer, None)
             self._unlink(peer)
-        for upper in [o for found in self._spaces.values() for o in found.values() if isinstance(o, Link)]:
-            if _below(upper) == place:
+        for upper in [o for found in self._spaces.values() for o in found.values() if isinstance(o, Link | LinkState)]:
+            if isinstance(upper, Link) and _below(upper) == place:
                 self._unlink((upper.ns, upper.name))
             elif getattr(upper, "master", "") == name and upper.ns == ns:
                 self._put(replace(upper, **_NO_MASTER))

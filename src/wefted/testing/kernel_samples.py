@@ -41,6 +41,8 @@ FOREIGN = "other0"
 """A link of the host that is not ours."""
 
 BRIDGE = Bridge(name="br-test", mac="02:00:00:00:00:01", mtu=1450)
+OTHER = Bridge(name="bx-test", mac="02:00:00:00:00:03")
+JOINT = Veth(name="ja-test", mtu=1450, master=BRIDGE.name, peer_name="jb-test")
 VXLAN = Vxlan(name="vx-test", vni=77, local=ip_address("192.0.2.1"), mac="02:00:00:00:00:02", mtu=1400)
 VXLAN6 = Vxlan(name="vx-test", vni=77, local=ip_address("2001:db8::1"), device=FOREIGN, port=4790, learning=True)
 TABLE = NftTable(body=BODY)
@@ -133,6 +135,11 @@ SAMPLES: dict[str, Make] = {
     "link state": lambda ns: Sample(
         LinkState(ns=ns, name="eth0"), (BRIDGE, veth(ns)), LinkState(ns=ns, name="eth0", mtu=1300, mac="02:00:00:00:01:07")
     ),
+    "link state of a port": lambda ns: Sample(
+        LinkState(name="jb-test", master=OTHER.name, mtu=1450, link_local=False), (BRIDGE, OTHER, JOINT),
+        LinkState(name="jb-test", master=BRIDGE.name),
+    ),
+    "pair within the host": lambda ns: Sample(JOINT, (BRIDGE,), replace(JOINT, isolated=True, mtu=1300)),
     "loopback": lambda ns: Sample(LinkState(ns=ns, name="lo"), (), LinkState(ns=ns, name="lo", up=False)),
     "address": lambda ns: Sample(Address(link=BRIDGE.name, address=ip_interface("10.64.0.1/24")), (BRIDGE,)),
     "address of a /31": lambda ns: Sample(Address(link=BRIDGE.name, address=ip_interface("10.64.0.0/31")), (BRIDGE,)),

@@ -8,8 +8,10 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from wefted.drivers import DRIVERS
-from wefted.model.link import Bridge, MovedLink, Veth
+from wefted.model import naming
+from wefted.model.link import Bridge, LinkState, MovedLink, Veth
 from wefted.model.network import PortMapping, StaticRoute
+from wefted.model.objects import HOST
 
 from .samples import HOST_1, endpoint, network, segment
 
@@ -35,6 +37,23 @@ netns c1 set eth0 up address 02:77:0a:40:01:02 mtu 1450
 netns c1 set lo up
 netns c1 address fd64:0:0:1::2/64 dev eth0
 netns c1 -6 route default via fd64:0:0:1::1 dev eth0
+"""
+BRIDGE_FURTHER = """
+link br-b055460a31fe type bridge address 02:83:bc:20:33:f2 mtu 1450
+address 10.64.1.1/24 dev br-b055460a31fe
+sysctl net/ipv4/conf/br-b055460a31fe/forwarding = 1
+sysctl net/ipv4/conf/br-b055460a31fe/route_localnet = 1
+sysctl net/ipv4/conf/eth0/forwarding = 1
+link BX type bridge address MAC mtu 1450
+sysctl net/ipv4/conf/BX/arp_ignore = 8
+sysctl net/ipv6/conf/BX/disable_ipv6 = 1
+link JA type veth master br-b055460a31fe peer JB netns host mtu 1450
+set JB up master BX mtu 1450
+link ve-47fba306ee57 type veth master BX peer eth0 netns c1 mtu 1450
+netns c1 set eth0 up address 02:77:0a:40:01:02 mtu 1450
+netns c1 set lo up
+netns c1 address 10.64.1.2/24 dev eth0
+netns c1 route default via 10.64.1.1 dev eth0
 """
 PTP_4 = """
 sysctl net/ipv4/conf/eth0/forwarding = 1
@@ -194,6 +213,38 @@ def test_a_second_network_of_a_dual_stack_container_routes_to_both_subnets() -> 
         "netns c1 route 10.64.0.0/16 via 10.64.1.1 dev eth0 onlink",
         "netns c1 -6 route fd64::/48 via fd64:0:0:1::1 dev eth0 onlink",
     }
+
+
+def test_an_endpoint_of_a_further_bridge_brings_it_and_the_pair_that_joins_it() -> None:
+    chosen = network("bridge")
+    near, far = chosen.joint(1)
+    mac = naming.mac_of("bridge", "web", HOST_1.id, "1")
+    words = {"BX": chosen.bridge(1), "JA": near, "JB": far, "MAC": mac}
+    text = BRIDGE_FURTHER
+    for word, value in words.items():
+        text = text.replace(word, value)
+    assert plan("bridge", bridge=1) == lines(text)
+    assert mac != naming.mac_of("bridge", "web", HOST_1.id)
+
+
+def test_further_bridges_are_there_for_containers_that_are_gone() -> None:
+    chosen = network("bridge")
+    made = list(DRIVERS["bridge"].plan(segment(chosen), [endpoint(chosen, bridge=2, ns=HOST)]))
+    assert [o.name for o in made if isinstance(o, Bridge)] == [chosen.link, chosen.bridge(1), chosen.bridge(2)]
+    joints = {o.name: o.master for o in made if isinstance(o, Veth | LinkState)}
+    pairs = [(chosen.joint(number), (chosen.bridge(number - 1), chosen.bridge(number))) for number in (1, 2)]
+    assert joints == {name: master for names, masters in pairs for name, master in zip(names, masters, strict=True)}
+
+
+@pytest.mark.parametrize("icc", ["on", "off"])
+def test_containers_of_two_bridges_are_kept_apart_at_the_first(icc: str) -> None:
+    chosen = network("bridge", options={"icc": icc})
+    made = {o.name: o for o in DRIVERS["bridge"].plan(segment(chosen), [endpoint(chosen, bridge=1)]) if isinstance(o, Veth)}
+    near = made[chosen.joint(1)[0]]
+    port = made[endpoint(chosen).link]
+    assert near.isolated == port.isolated == (icc == "off")
+    assert near.master == chosen.link
+    assert not near.hairpin
 
 
 @pytest.mark.parametrize("driver", ["bridge", "ptp"])

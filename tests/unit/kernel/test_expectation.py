@@ -75,3 +75,9 @@ def test_a_namespace_that_died_is_forgotten() -> None:
     assert not expected.is_met(BOX, replace(RAW, name="eth0"), False, name)
     assert not expected.is_going(BOX, "eth0")
     assert expected.is_going(HOST, "ve0")
+
+
+@pytest.mark.parametrize(("master", "met"), [("br0", True), ("", True), ("br1", False)])
+def test_a_port_that_is_not_marked_must_be_where_we_put_it(master: str, met: bool) -> None:
+    expected = expecting(Change(None, LinkState(name="jb0", mtu=1400, master=master)))
+    assert expected.is_met(HOST, replace(RAW, name="jb0", group=0), False, name) is met
