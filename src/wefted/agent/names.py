@@ -47,6 +47,8 @@ class NameService:
         """Container -> why its resolv.conf is not what it should be."""
         self._written: dict[str, set[str]] = {}
         """Container -> the ids of the endpoints that its resolv.conf speaks of."""
+        self._spoken_of: dict[str, str] = {}
+        """The same the other way round: a look at what changed must not go through all containers."""
 
     async def run(self) -> None:
         """Follow the host until cancelled."""
@@ -93,7 +95,7 @@ class NameService:
         """Return the containers of this host that these keys are of, those that have just gone too."""
         identifiers = {key.rpartition("/")[2] for key in dirty}
         found = {self._host.endpoints[i].container for i in identifiers if i in self._host.endpoints}
-        return found | {c for c in self._written if self._written[c] & identifiers}
+        return found | {self._spoken_of[i] for i in identifiers if i in self._spoken_of}
 
     def _write(self, containers: Iterable[str]) -> None:
         for container in containers:
@@ -111,10 +113,17 @@ class NameService:
         if servers:
             domain = self._host.domain
             self._files.write(name, text(servers, [*(f"{e.network.lower()}.{domain}" for e in endpoints), domain]))
-            self._written[container] = {e.id for e in endpoints}
+            self._note(container, {e.id for e in endpoints})
         else:
             self._files.remove(name)
-            self._written.pop(container, None)
+            self._note(container, set())
+
+    def _note(self, container: str, endpoints: set[str]) -> None:
+        for gone in self._written.pop(container, set()) - endpoints:
+            del self._spoken_of[gone]
+        if endpoints:
+            self._written[container] = endpoints
+            self._spoken_of |= dict.fromkeys(endpoints, container)
 
     def _servers(self, endpoint: Endpoint) -> list[IPAddress]:
         """Return where a container finds us through one of its endpoints: gateways on which we really listen."""
