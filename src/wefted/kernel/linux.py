@@ -116,7 +116,7 @@ class LinuxKernel:
         self._spaces.close()
 
     def _transact(self, changes: Sequence[Change], *, replace: bool = False) -> dict[int, Refused]:
-        with closing(Transaction(self._spaces, self._socket, changes, self._fault, self._watch.register)) as tx:
+        with closing(self._transaction(changes)) as tx:
             for number, change in enumerate(changes):
                 tx.begin(number)
                 if tx.goes_with_its_link(change):
@@ -129,6 +129,10 @@ class LinuxKernel:
             self._firewall.commit(tx)
         self._sandbox_sends += tx.sends
         return tx.refusals
+
+    def _transaction(self, changes: Sequence[Change]) -> Transaction:
+        watch = self._watch
+        return Transaction(self._spaces, self._socket, changes, self._fault, watch.register, watch.number)
 
     def _dispatch(self, change: Change, tx: Transaction, replace: bool) -> None:
         handler = self._handlers[type(change.subject)]

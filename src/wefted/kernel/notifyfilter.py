@@ -12,9 +12,9 @@ from struct import Struct
 
 from .ifinfo import RTM_DELLINK, RTM_NEWLINK
 from .netlink import PORTS
+from .nsid import RTM_DELNSID, RTM_NEWNSID
 from .route import RTM_DELROUTE, RTM_NEWROUTE
 
-RTM_NEWNSID, RTM_DELNSID = 88, 89
 _KERNEL_MADE = 2  # RTPROT_KERNEL
 _SO_ATTACH_FILTER = 26
 

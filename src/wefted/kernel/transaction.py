@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from struct import Struct
@@ -71,8 +71,10 @@ class Transaction:
         changes: Sequence[Change],
         fault: Fault,
         register: Callable[[Netns, int, int | None], None],
+        number: Callable[[int], Message | None],
     ) -> None:
         self._spaces = spaces
+        self._number = number
         self._register = register
         self._fault = fault
         self._changes = changes
@@ -141,6 +143,7 @@ class Transaction:
             self.flush(other)
         batch = self._batch(ns)
         self._seal(ns)
+        batch.queue += [_Queued(message, (), frozenset(), ()) for message in self._numberings(touches)]
         if self._changes[self._current].new is None:
             forgive |= GONE
         batch.queue.append(_Queued(message, (self._current,), forgive, makes))
@@ -236,6 +239,13 @@ class Transaction:
         if ns not in self._sockets:
             self._sockets[ns] = self._spaces.socket(self.fd(ns))
         return self._sockets[ns]
+
+    def _numberings(self, sandboxes: Iterable[Netns]) -> Iterator[Message]:
+        """Yield what gives new sandboxes their numbers; no change fails with it."""
+        for ns in sandboxes:
+            message = self._number(self.fd(ns)) if ns in self._unheard else None
+            if message is not None:
+                yield message
 
     def _flush_if(self, condition: _Condition) -> None:
         for ns in [ns for ns, batch in self._batches.items() if condition(ns, batch)]:

@@ -20,15 +20,10 @@ from . import notifyfilter
 from .event import Filter, TableFilter
 from .expectation import Expectations
 from .ifinfo import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, decode, dump_request, family, link_index
-from .netlink import Message, NetlinkSocket, as_int, attributes, messages, u32
+from .netlink import Message, NetlinkSocket, messages
 from .netns import Namespaces, identity
 from .nft import NETLINK_NETFILTER, Firewall
-from .notifyfilter import RTM_DELNSID, RTM_NEWNSID
-
-RTM_GETNSID = 90
-_NETNSA_NSID, _NETNSA_FD = 1, 3
-_ANY_NSID = 0xFFFFFFFF
-_NSID_HEADER = bytes(4)  # struct rtgenmsg, padded
+from .nsid import RTM_DELNSID, Numbers, assign, number_in
 
 _SOL_NETLINK, _ADD_MEMBERSHIP, _LISTEN_ALL_NSID = 270, 1, 8
 _ROUTE_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 28)
@@ -54,6 +49,7 @@ class Watch:
         self._expected = Expectations()
         self._lock = threading.Lock()
         self._asker: NetlinkSocket | None = None
+        self._numbers: Numbers | None = None
         self._identities: dict[Netns, str] = {}
         self._netns: dict[int, Netns] = {}
         self._wakers: list[int] = []
@@ -67,6 +63,7 @@ class Watch:
             listener = _Listener(self._spaces, self._firewall, self, self._expected)
             if self._asker is None:
                 self._asker = self._spaces.socket(self._spaces.home_fd)
+                self._numbers = Numbers(self._asker)
             listener.seed(self._asker)
             self._wakers.append(listener.waker)
         return listener.namespaces()
@@ -97,10 +94,14 @@ class Watch:
             if self._asker is None or self._identities.get(ns) == this:
                 return
             if nsid is None:
-                nsid = _assign(self._asker, fd)
+                nsid = assign(self._asker, fd)
             if nsid is not None:
                 self._identities[ns] = this
                 self._netns[nsid] = ns
+
+    def number(self, fd: int) -> Message | None:
+        """Return the message that gives a new sandbox its number, before anything is made there; None while nobody watches."""
+        return self._numbers.give(fd) if self._numbers is not None else None
 
     def begin(self, changes: Sequence[Change]) -> None:
         """Note what we are about to change, so that it will be no news."""
@@ -210,8 +211,8 @@ class _Listener:
         return changed
 
     def _gone(self, body: bytes) -> set[Netns]:
-        nsid = as_int(attributes(body, len(_NSID_HEADER)).get(_NETNSA_NSID))
-        ns = self._watch.dropped(nsid)
+        nsid = number_in(body)
+        ns = None if nsid is None else self._watch.dropped(nsid)
         if ns is None:
             return set()
         self._filter.forget(ns)
@@ -254,19 +255,6 @@ def _latest(news: Sequence[_Notification]) -> list[_Notification]:
             kept[before] = None
         middle[link] = number if link in middle else None
     return [one for one in kept if one is not None]
-
-
-def _assign(sock: NetlinkSocket, fd: int) -> int | None:
-    """Give a namespace a number, if it has none, and return it."""
-    where = u32(_NETNSA_FD, fd)
-    made, asked = sock.transact([
-        Message(RTM_NEWNSID, 0, _NSID_HEADER + where + u32(_NETNSA_NSID, _ANY_NSID)),
-        Message(RTM_GETNSID, 0, _NSID_HEADER + where),
-    ])  # fmt: skip
-    if made.errno not in (0, errno.EEXIST) or not asked.answers:
-        return None
-    nsid = as_int(attributes(asked.answers[0], len(_NSID_HEADER)).get(_NETNSA_NSID), _ANY_NSID)
-    return None if nsid == _ANY_NSID else nsid
 
 
 def _subscribed(protocol: int, groups: tuple[int, ...]) -> socket.socket:
