@@ -174,7 +174,9 @@ def commands(item: KernelObject) -> list[str]:
         create = f"link add {item.name} {group} address {item.mac} mtu {item.mtu} type bridge forward_delay 0"
         return [create, f"link set {item.name} up"]
     if isinstance(item, Veth):
-        peer = f"peer name {item.peer_name} netns {item.peer_ns.removeprefix('/run/netns/')} address {item.peer_mac}"
+        netns = f"netns {item.peer_ns.removeprefix('/run/netns/')}" if item.peer_ns else ""
+        address = f"address {item.peer_mac}" if item.peer_mac else ""
+        peer = f"peer name {item.peer_name} {netns} {address}"
         master = f"master {item.master}" if item.master else ""
         create = f"link add {item.name} {group} mtu {item.mtu} {master} type veth {peer}"
         hairpin = [f"link set {item.name} type bridge_slave hairpin on"] if item.hairpin else []
@@ -187,7 +189,8 @@ def commands(item: KernelObject) -> list[str]:
         create = f"link add {item.name} {group} address {item.mac} mtu {item.mtu} {tunnel} {learning}"
         return [create, *master, f"link set {item.name} up"]
     if isinstance(item, LinkState):
-        return [f"link set {item.name} up" + (f" mtu {item.mtu}" if item.mtu else "")]
+        master = f" master {item.master}" if item.master else ""
+        return [f"link set {item.name} up" + (f" mtu {item.mtu}" if item.mtu else "") + master]
     if isinstance(item, Address):
         return [f"address add {item.address} dev {item.link}" + (" nodad" if item.address.version == 6 else "")]
     if isinstance(item, Neighbor):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from wefted.engine.places import ROOM
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
@@ -49,7 +50,9 @@ def crash(host: Host, position: int, *words: str) -> bool:
     done = wefted(host, *words, check=False)
     died = done.returncode != 0
     assert not died or done.returncode == 3, done.stderr
-    steady = next(r for r in json.loads(wefted(host, "ps", check=False).stdout) if r["container"] == "netns:steady")
+    shown = wefted(host, "ps", check=False)
+    assert shown.returncode == 0, (position, words, shown.stderr, done.stderr)
+    steady = next(r for r in json.loads(shown.stdout) if r["container"] == "netns:steady")
     assert ping(host, "steady", address_of(steady).rsplit(".", 1)[0] + ".1"), "traffic of the others goes on"
     if not died:
         wefted(host, "down")
@@ -85,3 +88,40 @@ def test_attach_and_detach_survive_kill_at_every_position(host: Host) -> None:
 
 def _settled(host: Host) -> bool:
     return wefted(host, "plan")["changes"] == []
+
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[Host]:
+    """A host whose network has no place left in its first bridge."""
+    with Lab.up(lab_name("spill"), 1) as lab:
+        h1 = lab.host("h1")
+        wefted(h1, "network", "create", "net", "--subnet", "10.74.0.0/16")
+        names = ["steady", *(f"f{number}" for number in range(1, ROOM))]
+        h1.run(["ip", "-batch", "-"], input="\n".join(f"netns add {name}" for name in names))
+        h1.run(["wefted", "network", "connect", "net", "-"], input="\n".join(f"netns:{name}" for name in names))
+        container(h1, "c1")
+        yield h1
+
+
+def test_a_further_bridge_survives_kill_while_it_is_made_and_removed(full: Host) -> None:
+    before = ours_without_ports(full)
+    died, position = True, 0
+    while died and position < MOST:
+        position += 1
+        died = crash(full, position, "network", "connect", "net", "netns:c1")
+        after = ours_without_ports(full)
+        if "netns:c1" in after["endpoints"]:
+            assert ping(full, "c1", "10.74.0.1"), "the attach was completed"
+            assert len(after["links"] - before["links"]) == 4, "a bridge, a pair that joins it, a veth"
+            crash(full, position, "network", "disconnect", "net", "netns:c1")
+            wait_for(lambda: _settled(full), 3, "the detach is complete or undone")
+            wefted(full, "network", "disconnect", "net", "netns:c1", check=False)
+        assert ours_without_ports(full) == before, f"after a crash at position {position}"
+        assert wefted(full, "plan")["changes"] == []
+    assert 10 <= position < MOST, "a further bridge is more than nine changes"
+
+
+def ours_without_ports(host: Host) -> dict[str, set[str]]:
+    """Return the same as `ours`; no firewall map is there while nothing is published."""
+    links = {link["ifname"] for link in json.loads(host.run(["ip", "-j", "link"]).stdout)}
+    return {"links": links, "endpoints": {row["container"] for row in wefted(host, "ps")}}

@@ -95,16 +95,23 @@ def build(lab: Lab, bridge_nf: str) -> None:
         PortMapping(host_port=3868, port=80, protocol="sctp"),
         PortMapping(host_port=9090, port=80, host_ip=ip_address(H4)),
     )
+    further = [PortMapping(host_port=8084, port=80, protocol=protocol) for protocol in ("tcp", "udp")]
     lab.apply(
         "h",
-        *plan(BLUE, endpoint(lab, BLUE, "a", 2), endpoint(lab, BLUE, "b", 3, *ports)),
+        *plan(
+            BLUE,
+            endpoint(lab, BLUE, "a", 2),
+            endpoint(lab, BLUE, "b", 3, *ports),
+            replace(endpoint(lab, BLUE, "f", 4, *further), bridge=1),
+            replace(endpoint(lab, BLUE, "g", 5), bridge=2),
+        ),
         *plan(RED, endpoint(lab, RED, "c", 2)),
         *plan(GREY, endpoint(lab, GREY, "d", 2), endpoint(lab, GREY, "e", 3)),
         *plan(LEAN, endpoint(lab, LEAN, "p", 2, PortMapping(host_port=8081, port=80)), endpoint(lab, LEAN, "q", 3)),
     )
     # A container that helps itself to a way out: what keeps it in must be the host.
     lab.ip("d", "route add default via 10.66.0.1")
-    for name in "abcdepqx":
+    for name in "abcdefgpqx":
         lab.serve(name, 80)
     lab.serve("h", SECRET_PORT, "127.0.0.1")
 
@@ -129,10 +136,43 @@ KINDS = pytest.mark.parametrize("kind", [TCP, UDP], ids=["tcp", "udp"])
         ("c", H4, "10.65.0.2"),  # from another network, which the port is open for like anybody
         ("c", H6, "fd65::2"),
         ("p", H4, "10.67.0.2"),
+        ("f", H4, "10.64.0.1"),  # from a further bridge
+        ("f", H6, "fd64::1"),
+        ("g", H4, "10.64.0.1"),
+        ("g", H6, "fd64::1"),
+        ("g", "10.64.0.1", "10.64.0.1"),
     ],
 )
 def test_a_published_port_answers(lab: Lab, client: str, address: str, seen: str, kind: int) -> None:
     assert lab.ask(client, address, 8080, kind) == seen
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("client", "address", "port", "seen"),
+    [
+        ("a", "10.64.0.4", 80, "10.64.0.2"),  # to a further bridge
+        ("a", "fd64::5", 80, "fd64::2"),
+        ("g", "10.64.0.2", 80, "10.64.0.5"),  # from one
+        ("g", "fd64::4", 80, "fd64::5"),  # between two
+        ("f", X4, 80, H4),  # to the outside, masqueraded
+        ("g", X6, 80, H6),
+        ("x", H4, 8084, X4),  # a port that one of them publishes
+        ("h", "127.0.0.1", 8084, "10.64.0.1"),
+        ("a", H4, 8084, "10.64.0.1"),
+        ("a", H6, 8084, "fd64::1"),
+        ("g", "10.65.0.2", 80, ""),  # another network
+        ("c", "10.64.0.5", 80, ""),
+        ("x", "10.64.0.5", 80, ""),
+    ],
+)
+def test_a_further_bridge_is_as_the_first(lab: Lab, client: str, address: str, port: int, seen: str, kind: int) -> None:
+    assert lab.ask(client, address, port, kind, PATIENCE if seen else SILENCE) == seen
+
+
+def test_a_forged_source_does_not_leave_a_further_bridge(lab: Lab) -> None:
+    lab.execute("g", "ip", "address", "add", "10.65.0.99/32", "dev", "lo")
+    assert lab.ask("g", X4, 80, UDP, SILENCE, source="10.65.0.99") == ""
 
 
 def test_a_published_sctp_port_is_forwarded(lab: Lab) -> None:
