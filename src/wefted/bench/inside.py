@@ -17,6 +17,7 @@ from wefted.errors import WeftedError
 from . import sandboxes
 from .contender import Contender
 from .launch import run
+from .nameservers import NameServers, opened
 from .ours import Agent, Command, command
 from .peers import CniAdd, IpBatch, IpCalls
 
@@ -37,6 +38,7 @@ class Inside:
 
     def __init__(self) -> None:
         self._contenders: dict[str, Contender] = {}
+        self._names: NameServers | None = None
 
     def answer(self, request: Mapping[str, Any]) -> Any:
         """Return the answer to a request. Raises `WeftedError`."""
@@ -82,6 +84,19 @@ class Inside:
         """Run one of our commands several times; return wall and CPU milliseconds of each."""
         runs = [run([*command(), *words]) for _ in range(times)]
         return [(one.wall, one.cpu) for one in runs]
+
+    def do_names_open(self, count: int) -> dict[str, Any]:
+        """Attach containers and start the other name server."""
+        self._names, told = opened(count)
+        return told
+
+    def do_names_round(self, server: str, count: int) -> tuple[float, int]:
+        assert self._names is not None
+        return self._names.round(server, count)
+
+    def do_names_close(self) -> None:
+        if self._names is not None:
+            self._names.close()
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ HEADS = ("WHAT", "MEDIAN MS", "P99 MS", "PER SECOND", "CPU MS", "COUNT")
 
 @click.group(cls=Group)
 def bench() -> None:
-    """Measure: how fast containers are attached, how fast packets pass between hosts."""
+    """Measure: how fast containers are attached, how fast packets pass between hosts, how fast names are answered."""
 
 
 @bench.command(
@@ -59,6 +59,26 @@ def backends(rounds: int, seconds: float, as_json: bool) -> None:
     show(measure(rounds, seconds, _progress()).to_json(), as_json, _backend_lines)
 
 
+@bench.command(
+    epilog="""
+    wefted bench dns
+    wefted bench dns --rounds 3 --count 5000 --json
+    """
+)
+@option("--rounds", type=int, default=7, show_default=True, metavar="N", help="Turns of each name server.")
+@option("--count", type=int, default=20_000, show_default=True, metavar="N", help="Questions in one turn.")
+@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@json_option
+def dns(rounds: int, count: int, check: bool, as_json: bool) -> None:
+    """Ask our name server and dnsmasq for the same names, as fast as they answer: A, AAAA, PTR, names that do not exist."""
+    from wefted.bench.dns import dns as measure
+
+    report = measure(rounds, count, _progress())
+    show(report.to_json(), as_json, _dns_lines)
+    if check and not report.ok:
+        click.get_current_context().exit(1)
+
+
 def _progress() -> Any:
     """Return what prints a step with the seconds since the start, on standard error."""
     start = time.monotonic()
@@ -68,10 +88,26 @@ def _progress() -> Any:
 def _attach_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from table(HEADS, map(_cells, report["rows"]))
     yield ""
+    yield from _verdicts(report)
+    yield from _skipped(report)
+
+
+def _dns_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    heads = ("NAME SERVER", "QUERIES/S", "US FOR EACH", "ROUNDS", "LOST")
+    yield from table(heads, map(_dns_cells, report["rows"]))
+    yield ""
+    yield from _verdicts(report)
+    yield from _skipped(report)
+
+
+def _dns_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (row["what"], str(row["queries_per_second"]), f"{1000 * row['median_ms']:.1f}", str(row["count"]), str(row["lost"]))
+
+
+def _verdicts(report: Mapping[str, Any]) -> Iterator[str]:
     for check in report["checks"]:
         verdict = click.style("ok    ", fg="green") if check["ok"] else click.style("MISSED", fg="red")
         yield f"{verdict}  {check['name']}: {check['measured']:g} {check['unit']}, required {check['required']}"
-    yield from _skipped(report)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
