@@ -12,7 +12,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from wefted import __version__
 from wefted.errors import Unsupported, UsageError, WeftedError
@@ -28,8 +27,6 @@ ROUND = 25
 """Attaches in a row of one contender, before the next has its turn."""
 PAUSE = 0.2
 """Seconds before each turn, off the clock: the kernel finishes what the one before has left to it (RCU, dead processes)."""
-STARTS = 15
-"""Runs of each command whose CPU time is measured."""
 DETACHED = 200
 EDGE = 100
 """Attaches at each end of the long row that are compared with each other."""
@@ -81,11 +78,8 @@ def attach(count: int, endpoints: int, say: Say) -> Report:
             _take_turns(turns, count, say)
             say("looking at what was made")
             rows = [_row(turn) for turn in turns]
-            say(f"starting commands, {STARTS} times each")
-            starts = list(_starts(served))
             say(f"{endpoints} endpoints in one network, then {min(DETACHED, endpoints)} detached at once")
             rows += _many(many, endpoints)
-    rows += starts
     return Report(machine=machine(), rows=rows, checks=list(_checks({row.name: row for row in rows})), skipped=skipped)
 
 
@@ -163,15 +157,6 @@ def _many(turn: _Turn, endpoints: int) -> Iterator[Row]:
     yield Row(name="agent-detach", what=f"agent, detach of {gone} in one call", samples=(taken,), verified=gone)
 
 
-def _starts(worker: Worker) -> Iterator[Row]:
-    for name, words in (("start-version", ["--version"]), ("start-ps", ["ps"])):
-        runs = worker.ask("start", words=words, times=STARTS)
-        cpu = median(cpu for _, cpu in runs)
-        samples = tuple(wall for wall, _ in runs)
-        what = f"wefted {' '.join(words)}, whole process"
-        yield Row(name=name, what=what, samples=samples, verified=len(runs), further={"cpu_ms": round(cpu, 1)})
-
-
 def _checks(rows: dict[str, Row]) -> Iterator[Check]:
     many, agent = rows["agent-many"], rows["agent"]
     if "cni" in rows:
@@ -184,5 +169,3 @@ def _checks(rows: dict[str, Row]) -> Iterator[Check]:
     yield Check(name=name, measured=growth, bound=2, most=True, unit="times")
     detach = rows["agent-detach"]
     yield Check(name=f"detach of {detach.verified}", measured=detach.median, bound=1000, most=True, unit="ms")
-    for row in (rows["start-version"], rows["start-ps"]):
-        yield Check(name=f"CPU of {row.what}", measured=float(row.further["cpu_ms"]), bound=60, most=True, unit="ms")

@@ -19,7 +19,11 @@ from .rows import Check, Report, Row, Skipped
 from .worker import Worker
 
 NAMES = 200
-WHAT = {"wefted": "the agent's name server", "dnsmasq": "dnsmasq, the same names in a file"}
+WHAT = {
+    "wefted": "the agent's name server",
+    "dnsmasq": "dnsmasq, the same names in a file",
+    "wefted-new": "the agent, each question for the first time after a change",
+}
 
 
 def dns(rounds: int, count: int, say: Say) -> Report:
@@ -42,23 +46,29 @@ def dns(rounds: int, count: int, say: Say) -> Report:
 
 
 def _measured(worker: Worker, servers: Mapping[str, str], rounds: int, count: int, say: Say) -> list[Row]:
-    samples: dict[str, list[float]] = {name: [] for name in servers}
-    lost = dict.fromkeys(servers, 0)
+    names = [*servers, "wefted-new"]
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    lost = dict.fromkeys(names, 0)
+    asked = dict.fromkeys(names, rounds * count)
+    asked["wefted-new"] = rounds * worker.ask("names_distinct")
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
         for name, address in servers.items():
             each, gone = worker.ask("names_round", server=address, count=count)
             samples[name].append(each)
             lost[name] += gone
+        each, gone = worker.ask("names_new")
+        samples["wefted-new"].append(each)
+        lost["wefted-new"] += gone
     return [
         Row(
             name=name,
             what=WHAT[name],
             samples=tuple(samples[name]),
-            verified=rounds * count,
+            verified=asked[name],
             further={"queries_per_second": round(1000 / median(samples[name])), "lost": lost[name]},
         )
-        for name in servers
+        for name in names
     ]
 
 
@@ -66,4 +76,4 @@ def _checks(rows: Sequence[Row]) -> Iterator[Check]:
     found = {row.name: row for row in rows}
     if "dnsmasq" in found:
         ratio = found["dnsmasq"].median / found["wefted"].median
-        yield Check(name="questions per second, wefted / dnsmasq, medians", measured=ratio, bound=0.2, most=False, unit="times")
+        yield Check(name="questions per second, wefted / dnsmasq, medians", measured=ratio, bound=0.5, most=False, unit="times")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -80,10 +81,19 @@ class Inside:
     def do_answered(self, names: list[str]) -> list[str]:
         return sandboxes.answered(names)
 
-    def do_start(self, words: list[str], times: int) -> list[tuple[float, float]]:
-        """Run one of our commands several times; return wall and CPU milliseconds of each."""
-        runs = [run([*command(), *words]) for _ in range(times)]
-        return [(one.wall, one.cpu) for one in runs]
+    def do_command(self, words: list[str]) -> list[str]:
+        """Return one of our commands as it is started."""
+        return [*command(), *words]
+
+    def do_program(self, words: list[str]) -> list[str]:
+        """Return another command with its whole path, or nothing where it is not installed."""
+        path = shutil.which(words[0])
+        return [path, *words[1:]] if path else []
+
+    def do_start(self, argv: list[str]) -> tuple[float, float]:
+        """Run a command; return its wall and CPU milliseconds."""
+        done = run(argv)
+        return done.wall, done.cpu
 
     def do_names_open(self, count: int) -> dict[str, Any]:
         """Attach containers and start the other name server."""
@@ -93,6 +103,15 @@ class Inside:
     def do_names_round(self, server: str, count: int) -> tuple[float, int]:
         assert self._names is not None
         return self._names.round(server, count)
+
+    def do_names_distinct(self) -> int:
+        """Tell how many different questions there are."""
+        assert self._names is not None
+        return self._names.distinct
+
+    def do_names_new(self) -> tuple[float, int]:
+        assert self._names is not None
+        return self._names.new()
 
     def do_names_close(self) -> None:
         if self._names is not None:

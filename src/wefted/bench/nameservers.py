@@ -13,10 +13,11 @@ from wefted.errors import WeftedError
 
 from . import sandboxes
 from .ours import Agent
-from .queries import Question, ask, mixed
+from .queries import SOCKETS, Question, ask, mixed, one
 
 DOMAIN = "weft.internal"
 NETWORK = "names"
+SPARE = "spare"
 OURS, THEIRS = "127.0.0.77", "127.0.0.78"
 DEADLINE = 10.0
 
@@ -31,7 +32,7 @@ class NameServers:
         self._agent = Agent(NETWORK, "10.98.0.0/16")
         self._agent.call("network.create", name=NETWORK, subnets=["10.98.0.0/16", "fd98::/64"])
         names = [f"n{number}" for number in range(count)]
-        sandboxes.make(names)
+        sandboxes.make([*names, SPARE])
         rows = self._agent.call("network.connect", network=NETWORK, containers=[f"netns:{name}" for name in names])
         self._names = [f"{name}.{NETWORK}.{DOMAIN}" for name in names]
         self._addresses = [[address.partition("/")[0] for address in row["addresses"]] for row in rows]
@@ -49,6 +50,23 @@ class NameServers:
         seconds, lost = ask(server, self._questions, count)
         return 1000 * seconds / count, lost
 
+    @property
+    def distinct(self) -> int:
+        """Return how many different questions there are."""
+        return len(self._questions)
+
+    def new(self) -> tuple[float, int]:
+        """Let a container come and go, so that our server must work out every answer anew; then ask each question once."""
+        self._agent.call("network.connect", network=NETWORK, containers=[f"netns:{SPARE}"])
+        self._wait_name(f"{SPARE}.{NETWORK}.{DOMAIN}", True)
+        self._agent.detach([SPARE])
+        self._wait_name(f"{SPARE}.{NETWORK}.{DOMAIN}", False)
+        return self.round(OURS, self.distinct)
+
+    def _wait_name(self, name: str, known: bool) -> None:
+        """Return when our server knows a name, or knows it no longer. Raises `WeftedError` at the deadline."""
+        self._wait(OURS, [one(name, known)])
+
     def close(self) -> None:
         """End dnsmasq."""
         if self._dnsmasq is not None:
@@ -65,10 +83,10 @@ class NameServers:
         self._wait(THEIRS)
         return child
 
-    def _wait(self, server: str) -> None:
+    def _wait(self, server: str, questions: Sequence[Question] = ()) -> None:
         """Return when a server answers every question. Raises `WeftedError` at the deadline."""
         end = time.monotonic() + DEADLINE
-        while not _answers(server, self._questions):
+        while not _answers(server, questions or self._questions):
             if time.monotonic() > end:
                 raise WeftedError(f"{server} does not know the names within {DEADLINE:g} s")
 
@@ -83,7 +101,7 @@ def _settings() -> Sequence[str]:
 
 def _answers(server: str, questions: Sequence[Question]) -> bool:
     try:
-        _, lost = ask(server, questions, len(questions))
+        _, lost = ask(server, questions, max(len(questions), SOCKETS))
     except (OSError, WeftedError):
         time.sleep(0.05)
         return False

@@ -47,6 +47,11 @@ def mixed(names: Sequence[str], addresses: Sequence[Sequence[str]], domain: str)
     return found
 
 
+def one(name: str, known: bool) -> Question:
+    """Return the question for the IPv4 address of a name that there is, or is not."""
+    return _question(name, _A, *((_NOERROR, 1) if known else (_NXDOMAIN, 0)))
+
+
 def ask(server: str, questions: Sequence[Question], count: int) -> tuple[float, int]:
     """Ask `count` questions; return seconds and how many were lost. Raises `WeftedError` for a wrong answer."""
     streams = [_Stream(server, questions, number * len(questions) // SOCKETS, count // SOCKETS) for number in range(SOCKETS)]

@@ -79,6 +79,20 @@ def dns(rounds: int, count: int, check: bool, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
+@bench.command(epilog="wefted bench start\nwefted bench start --times 30 --json")
+@option("--times", type=int, default=15, show_default=True, metavar="N", help="Runs of each command.")
+@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@json_option
+def start(times: int, check: bool, as_json: bool) -> None:
+    """Start commands that do next to nothing, ours and others, as whole processes."""
+    from wefted.bench.start import start as measure
+
+    report = measure(times, _progress())
+    show(report.to_json(), as_json, _attach_lines)
+    if check and not report.ok:
+        click.get_current_context().exit(1)
+
+
 def _progress() -> Any:
     """Return what prints a step with the seconds since the start, on standard error."""
     start = time.monotonic()

@@ -8,13 +8,15 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import dns.rcode
 
 from wefted.model.objects import IPAddress
 
 from .answer import Upstream, answer, refusal
+from .answers import Answers
 from .zone import Zone
 
 log = logging.getLogger("wefted.dns")
@@ -25,6 +27,10 @@ IDLE = 10.0
 MOST_FORWARDED = 512
 """Questions that wait for upstream servers at the same time; further ones get SERVFAIL at once."""
 MOST_CONNECTIONS = 256
+BURST = 32
+"""Datagrams that are answered before others have a turn."""
+LONGEST_QUESTION = 65535
+"""Bytes: a datagram is never cut."""
 
 _IPV6_FREEBIND = 78  # linux/in6.h; Python has no name for it
 _IP_FREEBIND = 15
@@ -37,6 +43,7 @@ class Server:
 
     def __init__(self, zone: Zone, ask: Ask, port: int = PORT) -> None:
         self._zone = zone
+        self._answers = Answers(zone)
         self._ask = ask
         self._port = port
         self._places: dict[IPAddress, _Place] = {}
@@ -79,14 +86,12 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _open(self, address: IPAddress) -> _Place:
-        loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as undo:
             datagrams = undo.enter_context(_bound(address, self._port, socket.SOCK_DGRAM))
             listener = undo.enter_context(_bound(address, datagrams.getsockname()[1], socket.SOCK_STREAM))
             stream = await asyncio.start_server(self._connected, sock=listener)
-            transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=datagrams)
             undo.pop_all()
-        return _Place(transport, stream, listener.getsockname()[1])
+        return _Place(_Datagrams(self, datagrams), stream, listener.getsockname()[1])
 
     # -- questions -------------------------------------------------------------------------------------------------
 
@@ -100,7 +105,7 @@ class Server:
 
     def _answer(self, wire: bytes, stream: bool) -> bytes | Upstream | None:
         try:
-            return answer(self._zone, wire, stream=stream)
+            return answer(self._zone, wire, stream=True) if stream else self._answers.to(wire)
         except Exception:  # one strange question must not end the service for all others
             log.exception("defect", extra={"query": wire[:64].hex()})
             return refusal(wire, dns.rcode.SERVFAIL)
@@ -142,7 +147,7 @@ class Server:
 class _Place:
     """One address that we listen on."""
 
-    def __init__(self, datagrams: asyncio.DatagramTransport, stream: asyncio.Server, port: int) -> None:
+    def __init__(self, datagrams: _Datagrams, stream: asyncio.Server, port: int) -> None:
         self.port = port
         self._datagrams = datagrams
         self._stream = stream
@@ -152,20 +157,31 @@ class _Place:
         self._stream.close()
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, server: Server) -> None:
+class _Datagrams:
+    """A socket whose questions are read in bursts: asyncio's own transport takes one for each turn of the loop."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
         self._server = server
-        self._transport: asyncio.DatagramTransport | None = None
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock, self._read)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)  # the selector's is none by its class (Python 3.11)
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
 
-    def datagram_received(self, data: bytes, source: tuple[Any, ...]) -> None:
-        def reply(wire: bytes) -> None:
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.sendto(wire, source)
+    def _read(self) -> None:
+        for _ in range(BURST):
+            try:
+                wire, source = self._socket.recvfrom(LONGEST_QUESTION)
+            except OSError:
+                return  # nothing more, or an error that an earlier answer met
+            self._server.datagram(wire, partial(self._reply, source))
 
-        self._server.datagram(data, reply)
+    def _reply(self, source: tuple[Any, ...], wire: bytes) -> None:
+        with contextlib.suppress(OSError):  # no room, or nobody there: over UDP whoever wants an answer asks again
+            self._socket.sendto(wire, source)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

@@ -53,6 +53,8 @@ class Zone:
     def __init__(self, domain: str) -> None:
         self.domain = folded(domain)
         self.members: dict[str, Member] = {}
+        self.changes = 0
+        """How often it has changed: an answer of before the last change may be wrong."""
         self._named: dict[str, dict[str, Member]] = {}
         self._at: dict[IPAddress, dict[str, Member]] = {}
         self._branches: Counter[str] = Counter()
@@ -66,6 +68,7 @@ class Zone:
         old = self.members.get(key)
         if new == old:
             return
+        self.changes += 1
         if old is not None:
             self._remove(key, old)
         if new is not None:
