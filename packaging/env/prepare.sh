@@ -39,6 +39,7 @@ missing_packages() {
   command -v ping >/dev/null || echo iputils-ping
   command -v ps >/dev/null || echo procps
   command -v etcd >/dev/null || echo etcd-server
+  command -v dnsmasq >/dev/null || echo dnsmasq-base
   [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || echo containernetworking-plugins
   local python
   python=$(find_python)

@@ -58,7 +58,6 @@ def test_the_requirements_are_judged(report: Any) -> None:
     names = [check["name"] for check in report["checks"]]
     assert any("one client" in name for name in names)
     assert any("last / first" in name for name in names)
-    assert sum("CPU" in name for name in names) == 2
     for check in report["checks"]:
         assert check["measured"] > 0
         assert isinstance(check["ok"], bool)
@@ -75,6 +74,6 @@ def test_no_lab_is_left(report: Any) -> None:
 
 
 def test_numbers_that_cannot_be_are_refused() -> None:
-    refused = wefted("bench", "attach", "--endpoints", "2000")
+    refused = wefted("bench", "attach", "--endpoints", "20000")
     assert refused.returncode == 2
-    assert "1,023" in refused.stderr
+    assert "10,000" in refused.stderr

@@ -49,21 +49,3 @@ def test_starts_are_measured_with_their_cpu_time(worker: Worker) -> None:
     assert wall > 0
     assert cpu > 0
     assert worker.ask("program", words=["is-not-there"]) == []
-
-
-def test_starts_are_measured_beside_others() -> None:
-    done = wefted("bench", "start", "--times", "2", "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    rows = {row["name"]: row for row in found["rows"]}
-    assert set(rows) | {item["name"] for item in found["skipped"]} == {
-        "start-version", "start-ps", "python", "ip", "docker", "podman",
-    }  # fmt: skip
-    assert {"start-version", "start-ps", "ip"} <= set(rows)
-    for row in rows.values():
-        assert row["count"] == row["verified"] == 2
-        assert row["cpu_ms"] > 0
-    assert [check["name"] for check in found["checks"]] == [
-        "CPU of wefted --version, whole process",
-        "CPU of wefted ps, whole process",
-    ]
