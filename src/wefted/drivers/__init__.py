@@ -17,7 +17,7 @@ from .phys import PhysDriver
 from .ptp import PtpDriver
 from .vlan import VlanDriver
 
-__all__ = ["DRIVERS", "host_is_gateway", "refuse_second"]
+__all__ = ["DRIVERS", "USING_LINKS", "host_is_gateway", "refuse_second"]
 
 _ALL: tuple[Driver, ...] = (
     BridgeDriver(),
@@ -29,6 +29,9 @@ _ALL: tuple[Driver, ...] = (
     HostDriver(),
     NoneDriver(),
 )
+
+USING_LINKS = frozenset({"macvlan", "ipvlan", "vlan", "phys"})
+"""Drivers whose plans depend on links of the host that they do not make (`Segment.links`)."""
 
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}
 

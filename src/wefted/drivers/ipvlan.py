@@ -12,7 +12,7 @@ from wefted.model.link import Ipvlan
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
 
-from . import checks, trunk
+from . import checks, shim, trunk
 from .sandbox import attached, interior
 
 MODES = ("l2", "l3", "l3s")
@@ -28,6 +28,7 @@ class IpvlanDriver:
         "parent": "the host's link in whose LAN the containers stand",
         "mode": f"one of {', '.join(MODES)} (default l2)",
         "tag": "802.1Q VLAN on the parent, 1 to 4094",
+        **shim.OPTIONS,
     }
 
     def validate(self, network: Network) -> None:
@@ -35,14 +36,17 @@ class IpvlanDriver:
         checks.known_options(network, self.options)
         checks.no_backend(network, "its containers share the MAC of the host's link")
         checks.parent(network)
-        options.choice(network, "mode", MODES, "l2")
+        mode = options.choice(network, "mode", MODES, "l2")
         options.integer(network, "tag", 0, trunk.TAGS)
+        shim.validate(network, mode, "l2")
 
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield an ipvlan in each container's namespace."""
         network = segment.network
         mode = options.choice(network, "mode", MODES, "l2")
-        yield from trunk.objects(network)
+        yield from trunk.objects(segment)
+        way = Ipvlan(name=shim.link(network), parent=trunk.link(network), alias=f"wefted shim {network.name}")
+        yield from shim.objects(segment, attached(endpoints), way)
         for endpoint in attached(endpoints):
             yield Ipvlan(
                 ns=endpoint.ns,

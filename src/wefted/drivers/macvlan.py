@@ -1,6 +1,7 @@
 """A macvlan for each container: it stands in the LAN of the host's link with a MAC of its own. Pure.
 
-The kernel lets no packet pass between a link and its own macvlans, so host and containers do not reach each other.
+The kernel lets no packet pass between a link and its own macvlans, so host and containers do not reach each other, unless a
+further macvlan in the host's namespace is their way (`shim`).
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from wefted.errors import Unsupported
-from wefted.model import options
+from wefted.model import naming, options
 from wefted.model.link import Macvlan
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
 
-from . import checks, trunk
+from . import checks, shim, trunk
 from .sandbox import attached, interior
 
 MODES = ("bridge", "private", "vepa", "passthru")
@@ -29,13 +30,15 @@ class MacvlanDriver:
         "parent": "the host's link in whose LAN the containers stand (not with a backend)",
         "mode": f"one of {', '.join(MODES)} (default bridge)",
         "tag": "802.1Q VLAN on the parent, 1 to 4094",
+        **shim.OPTIONS,
     }
 
     def validate(self, network: Network) -> None:
         """Raise `UsageError` for bad options, `Unsupported` with a backend that routes."""
         checks.known_options(network, self.options)
-        options.choice(network, "mode", MODES, "bridge")
+        mode = options.choice(network, "mode", MODES, "bridge")
         options.integer(network, "tag", 0, trunk.TAGS)
+        shim.validate(network, mode, "bridge")
         if network.backend == "none":
             checks.parent(network)
             return
@@ -46,7 +49,8 @@ class MacvlanDriver:
         network = segment.network
         alone = network.backend == "none"
         if alone:
-            yield from trunk.objects(network)
+            yield from trunk.objects(segment)
+            yield from shim.objects(segment, attached(endpoints), _shim(segment))
         for endpoint in attached(endpoints):
             yield Macvlan(
                 ns=endpoint.ns,
@@ -60,9 +64,19 @@ class MacvlanDriver:
             yield from interior(network, endpoint, announce=True)
 
 
+def _shim(segment: Segment) -> Macvlan:
+    network = segment.network
+    return Macvlan(
+        name=shim.link(network),
+        parent=trunk.link(network),
+        mac=naming.mac_of("shim", network.name, segment.node.id),
+        alias=f"wefted shim {network.name}",
+    )
+
+
 def _joined(network: Network) -> None:
     """Check a network whose macvlans sit on the backend's tunnel."""
-    for key in ("parent", "tag"):
+    for key in ("parent", "tag", "host_access"):
         if network.option(key):
             raise Unsupported(
                 f"network {network.name!r}: option {key} does not go with backend {network.backend}: its tunnel is the parent",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from .host import Host
 from .ifnames import free_name, prefix_of
 from .intent import free_ports, ports_from, supported
 from .operations import Connect, Disconnect, Nothing, Publish
-from .planner import further_bridges, own_objects, plan_endpoint, plan_network
+from .planner import further_bridges, own_objects, plan_endpoint, plan_network, uses_links
 from .ports import port_rows
 from .reconcile import Report
 from .render import endpoint_json
@@ -111,6 +111,7 @@ class Endpoints:
         )
         self._unused_name(draft)
         free_ports(ports, draft.id, host.endpoints.values())
+        await host.see_links([network])
         refuse_second(network, draft, host.endpoints.values())
         granted = await self._addressing.grant(network, draft, request.ip, request.gateways)
         endpoint = granted.endpoint
@@ -212,13 +213,15 @@ class Endpoints:
         for container in dict.fromkeys(endpoint.container for endpoint in endpoints):
             await self._defaults.inherit(container)
 
-    async def _remove_objects(self, endpoints: Iterable[Endpoint]) -> Report:
+    async def _remove_objects(self, endpoints: Collection[Endpoint]) -> Report:
         host = self._host
         objects: dict[Key, KernelObject] = {}
+        going = {endpoint.id for endpoint in endpoints}
         for endpoint in endpoints:
             network = host.view.networks.get(endpoint.network)
             if network is not None:
-                objects |= own_objects(host.segment(network), endpoint)
+                other = host.another_of(network.name, going) if uses_links(network) else None
+                objects |= own_objects(host.segment(network), endpoint, other)
         return await host.worker(host.reconciler.remove, objects)
 
     async def _abandon(self, network: Network) -> None:

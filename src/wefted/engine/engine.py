@@ -148,6 +148,7 @@ class LocalEngine:
             return await self._documents.plan(request)
         async with self.host.lock:
             await self._look()
+            await self.host.see_links(self.host.view.networks.values())
             changes = await self.host.worker(self.host.reconciler.drift, self.host.desired())
         return {"changes": [change_json(change) for change in changes]}
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from wefted.model.records import Delete, Item, Op, Put, Snapshot
 from . import keys
 from .cluster import ClusterView
 from .places import Places
-from .planner import plan_node, segment_of
+from .planner import plan_node, segment_of, uses_links
 from .reconcile import Reconciler, Report
 from .worker import Worker
 
@@ -59,6 +59,8 @@ class Host:
     """Container -> the ids of its endpoints: an attach must not look at all the others."""
     places: Places = field(default_factory=Places)
     """How full the bridges of each network are."""
+    members: dict[str, set[str]] = field(default_factory=dict)
+    """Network -> the ids of its endpoints on this host."""
     segments: dict[str, Segment] = field(default_factory=dict)
     """By network, until something in the cluster changes."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -148,7 +150,9 @@ class Host:
         """Return a network as this node sees it; the same object until a lease, the network or the node changes."""
         found = self.segments.get(network.name)
         if found is None or found.network is not network:
-            found = self.segments[network.name] = segment_of(network, self.node, self.view.leases_of(network.name))
+            found = self.segments[network.name] = segment_of(
+                network, self.node, self.view.leases_of(network.name), self.facts.links
+            )
         return found
 
     async def look(self) -> HostFacts:
@@ -161,10 +165,20 @@ class Host:
     def desired(self) -> dict[Key, KernelObject]:
         """Return everything that the kernel should hold."""
         known = [network for network in self.view.networks.values() if network.driver in DRIVERS]
-        return plan_node(self.node, known, list(self.view.leases.values()), self.endpoints.values())
+        return plan_node(self.node, known, list(self.view.leases.values()), self.endpoints.values(), self.facts.links)
+
+    async def see_links(self, networks: Iterable[Network]) -> None:
+        """See how the links of this host are now, if what one of these networks needs depends on them."""
+        if not any(uses_links(network) for network in networks):
+            return
+        links = (await self.worker(self.kernel.probe)).links
+        if links != self.facts.links:
+            self.facts = replace(self.facts, links=links)
+            self.segments.clear()
 
     async def converge(self, namespaces: Iterable[Netns] | None = None) -> Report:
         """Make the kernel match; hold the lock, for a plan that is older than an attach would undo it."""
+        await self.see_links(self.view.networks.values())
         report = await self.worker(self.reconciler.converge, self.desired(), namespaces)
         for outcome in report.failures:
             log.warning("not done", extra={"change": str(outcome.change), "error": outcome.error})
@@ -209,6 +223,7 @@ class Host:
                 self.places.leave(known)
             self.failures.pop(endpoint.id, None)
             self.containers.get(endpoint.container, set()).discard(endpoint.id)
+            self.members.get(endpoint.network, set()).discard(endpoint.id)
         self._rename(keys.published(self.node.id, e.id) for e in todo)
         self.announce(e.id for e in todo)
 
@@ -234,6 +249,11 @@ class Host:
             return [self.endpoints[i] for i in self.containers.get(container, ())]
         return [e for e in self.endpoints.values() if e.container.partition(":")[2] == container]
 
+    def another_of(self, network: str, beside: Collection[str]) -> Endpoint | None:
+        """Return an attached endpoint of a network whose id is not in `beside`, if there is one."""
+        known = (self.endpoints[i] for i in self.members.get(network, ()) if i not in beside)
+        return next((endpoint for endpoint in known if endpoint.attached), None)
+
     def _rename(self, published: Iterable[str]) -> None:
         self.renamed.update(published)
         self.moved.set()
@@ -245,6 +265,7 @@ class Host:
         self.endpoints[endpoint.id] = endpoint
         self.places.enter(endpoint)
         self.containers.setdefault(endpoint.container, set()).add(endpoint.id)
+        self.members.setdefault(endpoint.network, set()).add(endpoint.id)
 
     def _container_of(self, owner: str) -> str:
         endpoint = self.endpoints.get(owner)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from wefted.backends import BACKENDS
-from wefted.drivers import DRIVERS, host_is_gateway
+from wefted.drivers import DRIVERS, USING_LINKS, host_is_gateway
 from wefted.features import FEATURES
 from wefted.interfaces import Backend, Driver
 from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network, Segment
-from wefted.model.node import Node
+from wefted.model.node import HostLink, Node
 from wefted.model.objects import KernelObject, Key
 
 from .diff import index
@@ -33,8 +33,13 @@ def path_mtu(network: Network, node: Node) -> int:
     return node.mtu - BACKENDS[network.backend].overhead(underlay)
 
 
-def segment_of(network: Network, node: Node, leases: Iterable[Lease]) -> Segment:
-    """Return `network` as `node` sees it; `leases` may be those of all nodes."""
+def uses_links(network: Network) -> bool:
+    """Tell whether what a network needs depends on links of this host that are not ours."""
+    return network.driver in USING_LINKS
+
+
+def segment_of(network: Network, node: Node, leases: Iterable[Lease], links: tuple[HostLink, ...] = ()) -> Segment:
+    """Return `network` as `node` sees it; `leases` may be those of all nodes, `links` are this host's."""
     own = tuple(sorted((lease for lease in leases if lease.node == node.id), key=_by_block))
     return Segment(
         network=network,
@@ -43,6 +48,7 @@ def segment_of(network: Network, node: Node, leases: Iterable[Lease]) -> Segment
         mtu=path_mtu(network, node),
         host_gateway=host_is_gateway(network),
         single=network.layer == 2 or network.backend == "none",
+        links=links,
     )
 
 
@@ -60,15 +66,16 @@ def plan_network(segment: Segment, leases: Iterable[Lease], endpoints: Sequence[
 
 def plan_endpoint(segment: Segment, endpoint: Endpoint) -> dict[Key, KernelObject]:
     """Return what one endpoint needs, its network's own objects on this node included; no other endpoint is looked at."""
-    objects = list(DRIVERS[segment.network.driver].plan(segment, (endpoint,)))
-    for feature in FEATURES:
-        objects += feature.plan(segment, (endpoint,))
-    return index(objects)
+    return _plan_members(segment, (endpoint,))
 
 
-def own_objects(segment: Segment, endpoint: Endpoint) -> dict[Key, KernelObject]:
-    """Return the objects that exist for this endpoint alone."""
-    shared = plan_endpoint(segment, replace(endpoint, ns=type(endpoint.ns)(""), ports=()))
+def own_objects(segment: Segment, endpoint: Endpoint, other: Endpoint | None = None) -> dict[Key, KernelObject]:
+    """Return the objects that exist for this endpoint alone.
+
+    Some exist for all attached endpoints of a network together: they stay as long as `other`, any further one, is there.
+    """
+    gone = replace(endpoint, ns=type(endpoint.ns)(""), ports=())
+    shared = _plan_members(segment, (gone,) if other is None else (gone, other))
     return {key: value for key, value in plan_endpoint(segment, endpoint).items() if key not in shared}
 
 
@@ -79,8 +86,19 @@ def further_bridges(segment: Segment, after: int, last: int) -> dict[Key, Kernel
     return {key: value for key, value in plan_endpoint(segment, replace(nobody, bridge=last)).items() if key not in kept}
 
 
+def _plan_members(segment: Segment, members: Sequence[Endpoint]) -> dict[Key, KernelObject]:
+    objects = list(DRIVERS[segment.network.driver].plan(segment, members))
+    for feature in FEATURES:
+        objects += feature.plan(segment, members)
+    return index(objects)
+
+
 def plan_node(
-    node: Node, networks: Iterable[Network], leases: Sequence[Lease], endpoints: Iterable[Endpoint]
+    node: Node,
+    networks: Iterable[Network],
+    leases: Sequence[Lease],
+    endpoints: Iterable[Endpoint],
+    links: tuple[HostLink, ...] = (),
 ) -> dict[Key, KernelObject]:
     """Return all that this node's kernel should hold; a network, as soon as the node has a block or an endpoint in it."""
     by_network: dict[str, list[Endpoint]] = {}
@@ -91,7 +109,7 @@ def plan_node(
         blocks.setdefault(lease.network, []).append(lease)
     objects: list[KernelObject] = []
     for network in networks:
-        segment = segment_of(network, node, blocks.get(network.name, ()))
+        segment = segment_of(network, node, blocks.get(network.name, ()), links)
         members = by_network.get(network.name, [])
         if segment.leases or members:
             objects += plan_network(segment, blocks.get(network.name, ()), members)

@@ -10,16 +10,16 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from wefted.errors import UsageError
-from wefted.model.node import HostFacts
+from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import IPAddress, IPInterface
 
 from .address import dump
 from .ifinfo import IFLA_IFNAME, IFLA_LINK, RTM_GETLINK, RTM_NEWLINK, RawLink, decode, dump_request, header, link_info
-from .marks import is_our_group
+from .marks import PROTOCOL, is_our_group
 from .netlink import CREATE, EXCL, Message, NetlinkSocket, Reply, text, u16, u32
 from .netns import Namespaces, unshare
 from .nft import Firewall
@@ -44,7 +44,8 @@ class Prober:
         """Return the facts. Raises `UsageError` without privileges, or when `advertise` is no address of this host."""
         require_privileges()
         links = {link.index: link for link in map(decode, sock.dump(RTM_GETLINK, dump_request()))}
-        found = [(index, interface) for index, interface, _, _ in dump(sock) if _is_global(interface)]
+        addresses = [found for found in dump(sock) if _is_global(found[1])]
+        found = [(index, interface) for index, interface, _, _ in addresses]
         index = _underlay(sock, found, advertise)
         link = links.get(index)
         return HostFacts(
@@ -53,6 +54,7 @@ class Prober:
             mtu=link.mtu if link else 1500,
             features=self.features(),
             prefixes=tuple(interface for at, interface in found if _is_foreign(links.get(at))),
+            links=_host_links(links, addresses, {at for _, at in default_links(sock)}),
         )
 
     def features(self) -> Mapping[str, str]:
@@ -153,6 +155,24 @@ def _underlay(sock: NetlinkSocket, found: list[tuple[int, IPInterface]], adverti
 def _preferred(interfaces: Iterable[IPInterface], advertise: IPAddress | None) -> tuple[IPInterface, ...]:
     """Return the asked one first, then IPv4, then IPv6."""
     return tuple(sorted(interfaces, key=lambda i: (i.ip != advertise, i.version)))
+
+
+def _host_links(
+    links: Mapping[int, RawLink], addresses: Iterable[tuple[int, IPInterface, int, bool]], defaults: Collection[int]
+) -> tuple[HostLink, ...]:
+    """Return the links with those of their addresses that are not ours."""
+    theirs: dict[int, list[IPInterface]] = {}
+    for index, interface, protocol, _ in sorted(addresses, key=lambda found: not found[3]):
+        if protocol != PROTOCOL:
+            theirs.setdefault(index, []).append(interface)
+    return tuple(
+        HostLink(
+            name=link.name, kind=link.kind, hardware=link.hardware, mac=link.mac, ours=is_our_group(link.group),
+            master=links[link.master].name if link.master in links else "", default=link.index in defaults,
+            addresses=tuple(theirs.get(link.index, ())),
+        )
+        for link in links.values()
+    )  # fmt: skip
 
 
 def _is_global(interface: IPInterface) -> bool:

@@ -8,7 +8,7 @@ from ipaddress import ip_interface
 
 from . import naming
 from .lease import Lease
-from .node import Node
+from .node import HostLink, Node
 from .objects import HOST, IPAddress, IPInterface, IPNetwork, Netns
 
 
@@ -168,6 +168,12 @@ class Segment:
     """Whether the host is the containers' gateway (bridge, ptp) or a router of the LAN is (macvlan and its kin)."""
     single: bool = False
     """One prefix for the whole subnet (layer 2, or a network of one host) instead of one for each routed block."""
+    links: tuple[HostLink, ...] = ()
+    """The links of this host, as they were at the last look; only drivers that use some of them may rely on it."""
+
+    def host_link(self, name: str) -> HostLink | None:
+        """Return a link of this host, or None where it has none of that name."""
+        return next((link for link in self.links if link.name == name), None)
 
     @cached_property
     def gateways(self) -> tuple[IPInterface, ...]:

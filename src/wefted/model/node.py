@@ -26,6 +26,25 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostLink:
+    """A link in the host's namespace as it was found, for drivers that use one which they do not make."""
+
+    name: str
+    kind: str = ""
+    """The kernel's word for a virtual link (`bridge`, `vlan`, `veth`); empty for hardware."""
+    hardware: int = 1
+    """ARPHRD_*: 1 is Ethernet, 32 InfiniBand, 772 the loopback."""
+    mac: str = ""
+    master: str = ""
+    """The name of the bridge, bond or team that it is a port of."""
+    ours: bool = False
+    default: bool = False
+    """Whether a default route of the main table goes by it."""
+    addresses: tuple[IPInterface, ...] = ()
+    """The ones that are not ours, without link-local ones; permanent ones first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What `Kernel.probe` found: the underlay link, and for each optional feature "" or the reason why it is missing."""
 
@@ -36,3 +55,5 @@ class HostFacts:
     """Keys: bridge veth macvlan ipvlan vlan vxlan nft. Value "" = present."""
     prefixes: tuple[IPInterface, ...] = ()
     """Every address of the host that is not ours: a new subnet must not overlap their networks."""
+    links: tuple[HostLink, ...] = ()
+    """Every link of the host; the engine asks for them anew when a network depends on them."""
