@@ -79,6 +79,11 @@ class LabHost:
     def take_down(self, ns: Netns, name: str) -> None:
         self.run("ip", "link", "set", name, "down", ns=ns)
 
+    def strand(self, ns: Netns, name: str) -> None:
+        """Do to a virtual link what the kernel does to a hardware link when its namespace dies."""
+        home = f"/proc/{os.getpid()}/fd/{self._held[self.netns]}"
+        self.run("ip", "link", "set", name, "netns", home, ns=ns)
+
     def run(self, *words: str, ns: Netns = HOST) -> str:
         """Run a command in a namespace of this host, by default its own; return what it printed."""
         done = subprocess.run(["nsenter", f"--net={ns or self.netns}", *words], capture_output=True, text=True)

@@ -11,13 +11,14 @@ from .bridge import BridgeDriver
 from .exclusive import refuse_second
 from .host import HostDriver
 from .ipvlan import IpvlanDriver
+from .lending import refuse_link
 from .macvlan import MacvlanDriver
 from .none import NoneDriver
 from .phys import PhysDriver
 from .ptp import PtpDriver
 from .vlan import VlanDriver
 
-__all__ = ["DRIVERS", "USING_LINKS", "host_is_gateway", "refuse_second"]
+__all__ = ["DRIVERS", "USING_LINKS", "host_is_gateway", "refuse_link", "refuse_second"]
 
 _ALL: tuple[Driver, ...] = (
     BridgeDriver(),

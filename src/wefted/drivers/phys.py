@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from wefted.model import options
 from wefted.model.link import MovedLink
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
@@ -18,13 +19,17 @@ class PhysDriver:
     name = "phys"
     needs: tuple[str, ...] = ()
     host_gateway = False
-    options: Mapping[str, str] = {"device": "the host's link that is lent to the container"}
+    options: Mapping[str, str] = {
+        "device": "the host's link that is lent to the container",
+        "force": "on: also a link that the host itself needs (off)",
+    }
 
     def validate(self, network: Network) -> None:
         """Raise `UsageError` without a device, `Unsupported` with a backend."""
         checks.known_options(network, self.options)
         checks.no_backend(network, "its link joins the container to a LAN already")
         checks.parent(network, "device")
+        options.choice(network, "force", ("on", "off"), "off")
 
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield the link in the container's namespace, with the MTU that it has unless the network says another."""

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from wefted.drivers import refuse_second
+from wefted.drivers import refuse_link, refuse_second
 from wefted.errors import InUse, KernelError, NotFound, UsageError
 from wefted.model import spec
 from wefted.model.network import Endpoint, Network
@@ -113,6 +113,7 @@ class Endpoints:
         free_ports(ports, draft.id, host.endpoints.values())
         await host.see_links([network])
         refuse_second(network, draft, host.endpoints.values())
+        refuse_link(network, host.facts)
         granted = await self._addressing.grant(network, draft, request.ip, request.gateways)
         endpoint = granted.endpoint
         try:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wefted.interfaces import Kernel
-from wefted.model.link import LinkState, Veth
+from wefted.model.link import LinkState, MovedLink, Veth
 from wefted.model.objects import HOST, Change, KernelObject, Key, Netns, Outcome
 
 from .diff import diff
@@ -50,7 +50,7 @@ class Reconciler:
             outcomes = self._apply(changes)
             report.changes += [o.change for o in outcomes if not o.error]
             report.failures = [o for o in outcomes if o.error]
-            todo |= {ns for change in changes for ns in _touched(change)}
+            todo |= {ns for change in changes for ns in _touched(change, desired)}
             if len(report.failures) == len(outcomes):
                 break
         return report
@@ -143,8 +143,12 @@ def _host_first(namespaces: Iterable[Netns]) -> list[Netns]:
     return sorted(namespaces)
 
 
-def _touched(change: Change) -> set[Netns]:
+def _touched(change: Change, desired: Mapping[Key, KernelObject]) -> set[Netns]:
+    """Return the namespaces that another look is worth after a change: for a link that came home, where it is wanted."""
     subject = change.subject
+    if isinstance(subject, MovedLink) and change.new is None:
+        wanted = {o.ns for o in desired.values() if isinstance(o, MovedLink) and o.origin == subject.origin}
+        return {subject.ns, HOST, *wanted}
     return {subject.ns, subject.peer_ns} if isinstance(subject, Veth) else {subject.ns}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from ipaddress import ip_interface
 from struct import Struct
@@ -19,11 +19,16 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 FAMILY = {4: 2, 6: 10}
 """AF_INET and AF_INET6, by IP version."""
 
-_ADDRESS, _LOCAL, _BROADCAST, _FLAGS, IFA_PROTO = 1, 2, 4, 8, 11
+_ADDRESS, _LOCAL, _BROADCAST, _CACHE, _FLAGS, IFA_PROTO = 1, 2, 4, 6, 8, 11
 _NODAD, _PERMANENT = 0x02, 0x80
 SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_HOST = 0, 253, 254
 
 _HEADER = Struct("=BBBBI")
+_LIFETIMES = Struct("=IIII")
+"""struct ifa_cacheinfo: seconds for which the address is preferred and valid, then two time stamps."""
+_FOREVER = 0xFFFFFFFF
+_KERNEL_MADE = (1, 2, 3)
+"""IFAPROT_KERNEL_LO, _RA, _LL (linux/if_addr.h)."""
 _HAS_PROTOCOL = addresses_have_protocol()
 
 
@@ -57,7 +62,7 @@ def read_addresses(reading: Reading) -> Iterator[Address]:
 
 def dump(sock: NetlinkSocket) -> Iterator[tuple[int, IPInterface, int, bool]]:
     """Yield (interface index, address, protocol, permanent) for every address of a namespace."""
-    for body in sock.dump(RTM_GETADDR, _HEADER.pack(0, 0, 0, 0, 0)):
+    for body in sock.dump(RTM_GETADDR, whole_dump()):
         _, length, flags, scope, index = _HEADER.unpack_from(body)
         found = attributes(body, _HEADER.size)
         # A point-to-point address has its own end in IFA_LOCAL and the other one in IFA_ADDRESS.
@@ -66,6 +71,41 @@ def dump(sock: NetlinkSocket) -> Iterator[tuple[int, IPInterface, int, bool]]:
             # The kernel's own link-local addresses are permanent, but nobody configured them.
             permanent = bool(as_int(found.get(_FLAGS), flags) & _PERMANENT) and scope == SCOPE_UNIVERSE
             yield index, ip_interface((packed, length)), as_int(found.get(IFA_PROTO)), permanent
+
+
+def whole_dump() -> bytes:
+    """Return the body of a request for every address of a namespace."""
+    return _HEADER.pack(0, 0, 0, 0, 0)
+
+
+def addresses_on(bodies: Iterable[bytes], index: int) -> list[bytes]:
+    """Return those of a dump that somebody has given to a link: not what the kernel makes itself, nor routers announce.
+
+    They are in the order in which they are to be given again: the kernel lists the newest IPv6 address first.
+    """
+    found = [
+        body
+        for body in bodies
+        if _HEADER.unpack_from(body)[4] == index
+        and as_int(attributes(body, _HEADER.size).get(IFA_PROTO)) not in (*_KERNEL_MADE, PROTOCOL)
+    ]
+    ipv4 = [body for body in found if body[0] == FAMILY[4]]
+    return ipv4 + [body for body in reversed(found) if body[0] == FAMILY[6]]
+
+
+def with_index(body: bytes, index: int, seconds: int) -> Message | None:
+    """Return the message that gives an address of a dump to the link `index`, `seconds` later; None if it has run out since."""
+    family, length, flags, scope, _ = _HEADER.unpack_from(body)
+    found = attributes(body, _HEADER.size)
+    lifetimes = found.get(_CACHE)
+    if lifetimes is not None:
+        preferred, valid, *stamps = _LIFETIMES.unpack(lifetimes)
+        if valid != _FOREVER and valid <= seconds:
+            return None
+        left = [time if time == _FOREVER else max(0, time - seconds) for time in (preferred, valid)]
+        found[_CACHE] = _LIFETIMES.pack(*left, *stamps)
+    rest = b"".join(attribute(kind, data) for kind, data in found.items())
+    return Message(RTM_NEWADDR, CREATE | EXCL, _HEADER.pack(family, length, flags, scope, index) + rest)
 
 
 def _body(wanted: Address, index: int) -> bytes:

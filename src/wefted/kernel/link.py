@@ -1,4 +1,4 @@
-"""Create, change and delete links of ours (`LinkHandler`), borrow links of the host, and set links that are not ours.
+"""Create, change and delete links of ours (`LinkHandler`), and set links that are not ours.
 
 Everything that must be true from the first instant stands in the create call: the mark, the master, up, the far end inside its
 namespace. Only what the kernel ignores there follows, in the same send.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from dataclasses import dataclass
 
-from wefted.model.link import LINK_GROUP, Bridge, Link, LinkState, MovedLink, Veth
+from wefted.model.link import LINK_GROUP, Bridge, Link, LinkState, Veth
 from wefted.model.objects import HOST, KernelObject, Netns
 
 from . import guest
@@ -37,7 +36,7 @@ from .ifinfo import (
     without_link_local,
 )  # fmt: skip
 from .linkkind import KINDS, Kind
-from .marks import ALIAS_MOVED, is_our_group
+from .marks import is_our_group
 from .netlink import CREATE, ECHO, EXCL, Message, Refused, attribute, mac_bytes, text, u32
 from .transaction import GONE, Place, Transaction
 
@@ -97,47 +96,6 @@ class LinkHandler:
         tx.doom(old.ns, old.name)
 
 
-class MovedLinkHandler:
-    """Links of the host that are lent to a sandbox, and go back as they were."""
-
-    def create(self, wanted: MovedLink, tx: Transaction) -> None:
-        """Move, rename, mark and raise the link, in one message. Raises `Refused`."""
-        if tx.exists(wanted.ns, wanted.name):
-            raise Refused(errno.EEXIST, f"there is a link {wanted.name} already")
-        index = tx.index(HOST, wanted.origin)
-        before = decode(tx.ask(HOST, Message(RTM_GETLINK, 0, header(index)))[0])
-        body = b"".join((
-            up_header(index), text(IFLA_IFNAME, wanted.name), u32(IFLA_NET_NS_FD, tx.fd(wanted.ns)),
-            u32(IFLA_GROUP, LINK_GROUP), text(IFLA_IFALIAS, str(Loan(wanted.origin, before.up, before.mtu))),
-            u32(IFLA_MTU, wanted.mtu) if wanted.mtu else b"",
-        ))  # fmt: skip
-        tx.queue(HOST, Message(RTM_NEWLINK, 0, body), makes=[(wanted.ns, wanted.name)], removes=[(HOST, wanted.origin)])
-
-    def update(self, old: KernelObject, new: MovedLink, tx: Transaction) -> None:
-        """Set the MTU and up; another origin means another link. Raises `Refused`."""
-        if isinstance(old, MovedLink) and old.origin == new.origin:
-            mtu = u32(IFLA_MTU, new.mtu) if new.mtu else b""
-            tx.queue(new.ns, Message(RTM_NEWLINK, 0, up_header() + text(IFLA_IFNAME, new.name) + mtu))
-            return
-        if isinstance(old, MovedLink):
-            self.delete(old, tx)
-        else:
-            _remove(new.ns, new.name, tx)
-        self.create(new, tx)
-
-    def delete(self, old: MovedLink, tx: Transaction) -> None:
-        """Move the link home, with its name, state and MTU of before, and without a mark. Raises `Refused`."""
-        index = tx.index(old.ns, old.name)
-        loan = Loan.parse(decode(tx.ask(old.ns, Message(RTM_GETLINK, 0, header(index)))[0]).alias)
-        up, mtu = (loan.up, loan.mtu) if loan else (False, 0)
-        body = b"".join((
-            up_header(index, up), text(IFLA_IFNAME, old.origin), u32(IFLA_NET_NS_FD, tx.fd(HOST)),
-            u32(IFLA_GROUP, 0), attribute(IFLA_IFALIAS, b""), u32(IFLA_MTU, mtu) if mtu else b"",
-        ))  # fmt: skip
-        home = [(HOST, old.origin)] if old.ns != HOST else []
-        tx.queue(old.ns, Message(RTM_NEWLINK, 0, body), makes=home, removes=[(old.ns, old.name)])
-
-
 class LinkStateHandler:
     """Settings of links that are not ours: they are corrected, and never deleted."""
 
@@ -161,27 +119,6 @@ class LinkStateHandler:
 
     def delete(self, old: LinkState, tx: Transaction) -> None:
         """Do nothing: the link is somebody else's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loan:
-    """What the alias of a moved link remembers of it: `wefted moved from eth1 up mtu 1500`."""
-
-    origin: str
-    up: bool = False
-    mtu: int = 0
-
-    def __str__(self) -> str:
-        return f"{ALIAS_MOVED}{self.origin} {'up' if self.up else 'down'} mtu {self.mtu}"
-
-    @classmethod
-    def parse(cls, alias: str) -> Loan | None:
-        """Return what an alias says, or None for any other alias."""
-        words = alias.removeprefix(ALIAS_MOVED).split()
-        if not alias.startswith(ALIAS_MOVED) or not words:
-            return None
-        mtu = words[3] if len(words) > 3 and words[3].isdigit() else "0"
-        return cls(words[0], "up" in words[1:2], int(mtu))
 
 
 def _kind(link: Link) -> Kind:

@@ -21,7 +21,8 @@ from .address import AddressHandler, read_addresses
 from .fault import Fault
 from .fdb import ForwardingHandler, read_forwarding
 from .handler import Handler, Reader
-from .link import LinkHandler, LinkStateHandler, MovedLinkHandler
+from .lending import MovedLinkHandler
+from .link import LinkHandler, LinkStateHandler
 from .neighbor import NeighborHandler, is_learned, read_neighbors
 from .netlink import NetlinkSocket, Refused
 from .netns import Namespaces
@@ -37,7 +38,6 @@ from .watch import Watch
 _LINKS = LinkHandler()
 _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
     **dict.fromkeys((Link, Bridge, Veth, Macvlan, Ipvlan, Vlan, Vxlan), _LINKS),
-    MovedLink: MovedLinkHandler(),
     LinkState: LinkStateHandler(),
     Address: AddressHandler(),
     Route: RouteHandler(),
@@ -66,7 +66,8 @@ class LinuxKernel:
         self._prober = Prober(Path(runtime_dir), self._spaces, self._firewall)
         self._watch = Watch(self._spaces, self._firewall)
         self._handlers = MappingProxyType({
-            **_HANDLERS, Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
+            **_HANDLERS, MovedLink: MovedLinkHandler(Path(runtime_dir), self._spaces, self._fault),
+            Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
         })  # fmt: skip
         self._sandbox_sends = 0
         self._closed = False

@@ -10,8 +10,8 @@ from wefted.model.link import Link, LinkState, MovedLink
 from wefted.model.objects import HOST, KernelObject, Netns
 
 from .ifinfo import HARDWARE, RTM_GETLINK, RawLink, decode, dump_request
-from .link import Loan
 from .linkkind import READERS
+from .loan import Loan
 from .marks import is_our_group
 from .netlink import NetlinkSocket, as_text
 

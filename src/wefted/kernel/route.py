@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from struct import Struct
 
@@ -23,6 +24,10 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TAB
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
 _RTNH_F_ONLINK = 0x4
 _RTM_F_CLONED = 0x200
+_CACHE, _NEXT_HOP_OBJECT = 12, 30
+_LOCAL_TABLE = 255
+_KERNEL_MADE = (1, 2, 9)
+"""RTPROT_REDIRECT, _KERNEL, _RA: they come back by themselves."""
 _SCOPE_ANY = 255
 _TABLE_COMPAT = 252
 _IPV6_METRIC = 1024
@@ -71,6 +76,40 @@ def default_links(sock: NetlinkSocket) -> Iterator[tuple[int, int]]:
     """Yield (metric, link index) of each default route of the main table, IPv4's first and the preferred first."""
     for version in (4, 6):
         yield from sorted(_defaults(sock, version))
+
+
+def routes_by(bodies: Iterable[bytes], index: int) -> list[bytes]:
+    """Return those of a dump that somebody has made by this link alone, the ones without a next hop first: others need them."""
+    found = [body for body in bodies if _is_made_by(body, index)]
+    return sorted(found, key=lambda body: not {RTA_GATEWAY, RTA_VIA}.isdisjoint(attributes(body, _HEADER.size)))
+
+
+def _is_made_by(body: bytes, index: int) -> bool:
+    _, _, _, _, table, protocol, _, kind, flags = _HEADER.unpack_from(body)
+    found = attributes(body, _HEADER.size)
+    return (
+        kind == _RTN_UNICAST
+        and not flags & _RTM_F_CLONED
+        and protocol not in (*_KERNEL_MADE, PROTOCOL)
+        and as_int(found.get(RTA_TABLE), table) != _LOCAL_TABLE
+        and as_int(found.get(RTA_OIF)) == index
+        and _NEXT_HOP_OBJECT not in found
+    )
+
+
+def route_again(body: bytes, index: int, flags: int) -> Message:
+    """Return the message that makes a route of a dump again, by the link `index`."""
+    found = attributes(body, _HEADER.size)
+    found.pop(_CACHE, None)
+    found[RTA_OIF] = index.to_bytes(4, sys.byteorder)
+    *head, was = _HEADER.unpack_from(body)
+    rest = b"".join(attribute(kind, data) for kind, data in found.items())
+    return Message(RTM_NEWROUTE, flags, _HEADER.pack(*head, was & _RTNH_F_ONLINK) + rest)
+
+
+def all_routes(sock: NetlinkSocket) -> list[bytes]:
+    """Return a dump of every route of a namespace, of both families."""
+    return [body for version in (4, 6) for body in _dump(sock, version, 0)]
 
 
 def _defaults(sock: NetlinkSocket, version: int) -> Iterator[tuple[int, int]]:

@@ -166,7 +166,16 @@ class Transaction:
     def ask(self, ns: Netns, message: Message) -> list[bytes]:
         """Send what waits for `ns`, then ask at once. Raises `Refused`."""
         self.flush(ns)
-        return self._socket(ns).ask(message)
+        return self.socket(ns).ask(message)
+
+    def dump(self, ns: Netns, kind: int, body: bytes) -> list[bytes]:
+        """Send what waits for `ns`, then dump. Raises `Refused`."""
+        self.flush(ns)
+        return self.socket(ns).dump(kind, body)
+
+    def removed(self, ns: Netns, name: str) -> None:
+        """Forget the index of a link that has left by another way than this transaction's messages."""
+        self._indexes.pop((ns, name), None)
 
     def doom(self, ns: Netns, name: str) -> None:
         """Delete a link of ours, together with others that are deleted before or after it."""
@@ -205,7 +214,7 @@ class Transaction:
         if not batch.queue:
             return
         try:
-            replies = self._send(self._socket(ns), batch.queue)
+            replies = self._send(self.socket(ns), batch.queue)
         except Refused as refused:
             replies = [Reply(refused.errno, refused.text)] * len(batch.queue)
         for queued, reply in zip(batch.queue, replies, strict=True):
@@ -235,7 +244,8 @@ class Transaction:
     def _batch(self, ns: Netns) -> _Batch:
         return self._batches.setdefault(ns, _Batch())
 
-    def _socket(self, ns: Netns) -> NetlinkSocket:
+    def socket(self, ns: Netns) -> NetlinkSocket:
+        """Return the socket of a namespace. Raises `Refused` when it is gone."""
         if ns not in self._sockets:
             self._sockets[ns] = self._spaces.socket(self.fd(ns))
         return self._sockets[ns]
@@ -299,7 +309,7 @@ class Transaction:
         if len(name.encode()) > 15:
             raise Refused(errno.EINVAL, f"{name!r} is longer than the 15 bytes that a link's name may have")
         try:
-            answer = fcntl.ioctl(self._socket(ns), _SIOCGIFINDEX, _IFREQ.pack(name.encode(), 0))
+            answer = fcntl.ioctl(self.socket(ns), _SIOCGIFINDEX, _IFREQ.pack(name.encode(), 0))
         except OSError:
             return 0
         return int(_IFREQ.unpack(answer)[1])

@@ -15,7 +15,7 @@ from typing import Any
 from wefted.model.firewall import NftElement, NftTable, Sysctl
 from wefted.model.link import Bridge, Link, LinkState, Macvlan, MovedLink, Veth, Vlan, Vxlan
 from wefted.model.naming import mac_of
-from wefted.model.node import HostFacts
+from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Key, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 
@@ -41,15 +41,25 @@ class FakeKernel:
         """errno by the key of the object."""
         self._spaces: dict[Netns, dict[Key, KernelObject]] = {}
         self._peers: dict[Place, Place] = {}
-        self._lent: dict[Place, LinkState] = {}
+        self._lent: dict[str, LinkState] = {}
+        """What links that are lent look like at home, by their name there."""
         self._sysctls: dict[str, str] = {}
         self._watchers: list[queue.SimpleQueue[Netns | None]] = []
         self._closed = False
         self.add_namespace(HOST)
 
     def probe(self, advertise: IPAddress | None = None) -> HostFacts:
-        """Return the facts that it was made with."""
-        return self.facts
+        """Return the facts that it was made with, and the links of the host as they are."""
+        return replace(self.facts, links=self.facts.links or tuple(self._host_links()))
+
+    def _host_links(self) -> Iterator[HostLink]:
+        for item in self._spaces[HOST].values():
+            if isinstance(item, Link | LinkState):
+                uplink = item.name == self.facts.device
+                yield HostLink(
+                    name=item.name, ours=isinstance(item, Link), mac=getattr(item, "mac", ""), default=uplink,
+                    hardware=772 if item.name == "lo" else 1, addresses=self.facts.underlay if uplink else (),
+                )  # fmt: skip
 
     def read(self, ns: Netns) -> State:
         """Return everything in `ns`: nothing here is anybody else's but link states."""
@@ -80,13 +90,22 @@ class FakeKernel:
         self._spaces[ns] = {loopback.key: loopback}
 
     def remove_namespace(self, ns: Netns) -> None:
-        """Let a namespace die: veths go with it, links that were lent go home."""
-        for place in [p for p in self._lent if p[0] == ns]:
-            self._return(place)
+        """Let a namespace die: veths go with it, links that were lent are then in the host's, under the name they had there."""
+        for lent in [o for o in self._spaces[ns].values() if isinstance(o, MovedLink)]:
+            self.strand(ns, lent.name)
         for item in list(self._spaces[ns].values()):
             if isinstance(item, Link | LinkState):
                 self._unlink((ns, item.name))
         del self._spaces[ns]
+        self._wake(ns, HOST)
+
+    def strand(self, ns: Netns, name: str) -> None:
+        """Let the kernel put a lent link into the host's namespace, down, and as `devN` where its name is taken."""
+        lent = self._spaces[ns].pop(("link", ns, name))
+        assert isinstance(lent, MovedLink)
+        self._hanging_go((ns, name))
+        free = (n for n in (name, *(f"dev{i}" for i in range(100))) if not self._has_link((HOST, n)))
+        self._put(replace(lent, ns=HOST, name=next(free), up=False))
         self._wake(ns, HOST)
 
     def add_link(self, link: LinkState) -> None:
@@ -168,6 +187,8 @@ class FakeKernel:
     def _create_link(self, new: Link) -> None:
         if self._has_link((new.ns, new.name)):
             raise _Refusal(errno.EEXIST, f"there is a link {new.name} already")
+        if isinstance(new, MovedLink):
+            self._bring_home(new.origin)
         below = Netns(HOST) if not isinstance(new, Vxlan) else new.ns
         self._need_link(below, getattr(new, "parent", "") or getattr(new, "device", "") or getattr(new, "origin", ""))
         self._need_link(new.ns, getattr(new, "master", ""))
@@ -192,7 +213,12 @@ class FakeKernel:
         state = self._spaces[HOST].pop(("link state", HOST, new.origin))
         assert isinstance(state, LinkState)
         self._hanging_go((HOST, new.origin))
-        self._lent[new.ns, new.name] = state
+        self._lent[new.origin] = state
+
+    def _bring_home(self, origin: str) -> None:
+        """Finish the way home of a link that is stranded."""
+        for item in [o for o in self._spaces[HOST].values() if isinstance(o, MovedLink) and o.origin == origin]:
+            self._return(item)
 
     def _check(self, new: KernelObject) -> None:
         """Refuse what the kernel would refuse."""
@@ -263,10 +289,12 @@ class FakeKernel:
         actual = self._find(old.key)
         if actual is not None and actual.owned:
             self._drop(actual)
+        elif isinstance(old, MovedLink):
+            self._bring_home(old.origin)
 
     def _drop(self, item: KernelObject) -> None:
         if isinstance(item, MovedLink):
-            self._return((item.ns, item.name))
+            self._return(item)
         elif isinstance(item, Link | LinkState):
             self._unlink((item.ns, item.name))
         else:
@@ -281,10 +309,13 @@ class FakeKernel:
         ]:
             del found[item.key]
 
-    def _return(self, place: Place) -> None:
-        self._spaces[place[0]].pop(("link", *place), None)
-        self._hanging_go(place)
-        self._put(self._lent.pop(place))
+    def _return(self, lent: MovedLink) -> None:
+        """Give a lent link its name back, and what it had."""
+        if (lent.ns, lent.name) != (HOST, lent.origin) and self._has_link((HOST, lent.origin)):
+            raise _Refusal(errno.EEXIST, f"the host has another link {lent.origin} now")
+        self._spaces[lent.ns].pop(lent.key)
+        self._hanging_go((lent.ns, lent.name))
+        self._put(self._lent.pop(lent.origin))
 
     def _unlink(self, place: Place) -> None:
         """Remove a link, its far end, the links on top of it, and what hangs on all of them."""

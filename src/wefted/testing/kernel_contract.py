@@ -17,7 +17,7 @@ import pytest
 
 from wefted.interfaces import Kernel
 from wefted.model.firewall import NftElement, NftTable
-from wefted.model.link import Bridge, LinkState, Veth
+from wefted.model.link import Bridge, LinkState, MovedLink, Veth
 from wefted.model.objects import HOST, Change, KernelObject, Key, Netns, Outcome
 from wefted.model.route import Address, Neighbor, Route
 
@@ -46,6 +46,9 @@ class World(Protocol):
 
     def take_down(self, ns: Netns, name: str) -> None:
         """Let somebody else take a link down."""
+
+    def strand(self, ns: Netns, name: str) -> None:
+        """Put a lent link into the host's namespace as the kernel does with a hardware link when its sandbox dies."""
 
 
 def make(world: World, *items: KernelObject) -> None:
@@ -253,6 +256,41 @@ class KernelContract:
         assert ("link state", HOST, FOREIGN) not in objects(world, HOST)
         assert one(world, lent, None).error == ""
         assert objects(world, HOST) == before
+
+    def test_a_lent_link_that_the_kernel_gave_back_gets_its_name_again(self, world: World) -> None:
+        ns = world.sandbox()
+        before = objects(world, HOST)
+        make(world, SAMPLES["moved link"](ns).item)
+        world.strand(ns, "eth0")
+        stray = objects(world, HOST)["link", HOST, "eth0"]
+        assert isinstance(stray, MovedLink)
+        assert stray.origin == FOREIGN
+        assert one(world, stray, None).error == ""
+        assert objects(world, HOST) == before
+
+    @pytest.mark.parametrize("removed", [False, True], ids=["lent again", "deleted"])
+    def test_a_stranded_link_goes_home_first_whatever_is_asked(self, world: World, removed: bool) -> None:
+        ns = world.sandbox()
+        before = objects(world, HOST)
+        lent = SAMPLES["moved link"](ns).item
+        make(world, lent)
+        world.strand(ns, "eth0")
+        if not removed:
+            make(world, lent)
+            assert lent.satisfied_by(objects(world, ns)[lent.key])
+        assert one(world, lent, None).error == ""
+        assert objects(world, HOST) == before
+
+    def test_a_lent_link_does_not_take_the_name_of_another_one(self, world: World) -> None:
+        ns = world.sandbox()
+        lent = SAMPLES["moved link"](ns).item
+        make(world, lent, Bridge(name=FOREIGN))
+        outcome = one(world, lent, None)
+        assert outcome.errno == errno.EEXIST
+        assert lent.satisfied_by(objects(world, ns)[lent.key])
+        assert one(world, Bridge(name=FOREIGN), None).error == ""
+        assert one(world, lent, None).error == ""
+        assert ("link state", HOST, FOREIGN) in objects(world, HOST)
 
     def test_a_replaced_table_has_only_the_elements_of_the_same_call(self, world: World) -> None:
         first = NftElement(container="networks4", match=("10.64.0.0/16",))

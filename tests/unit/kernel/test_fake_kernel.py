@@ -40,6 +40,9 @@ class FakeWorld:
     def take_down(self, ns: Netns, name: str) -> None:
         self.kernel.take_down(ns, name)
 
+    def strand(self, ns: Netns, name: str) -> None:
+        self.kernel.strand(ns, name)
+
 
 class TestFakeKernel(KernelContract):
     @pytest.fixture

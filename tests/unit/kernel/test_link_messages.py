@@ -9,8 +9,8 @@ import pytest
 
 from wefted.kernel import ifinfo, netlink
 from wefted.kernel.ifinfo import RawLink
-from wefted.kernel.link import Loan
 from wefted.kernel.linkkind import KINDS, READERS
+from wefted.kernel.loan import Loan
 from wefted.kernel.marks import addresses_have_protocol, is_our_group, is_our_table
 from wefted.kernel.netlink import Refused
 from wefted.model.link import LINK_GROUP, Bridge, Ipvlan, Link, Macvlan, Vlan, Vxlan
