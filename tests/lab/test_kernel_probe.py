@@ -14,7 +14,7 @@ import pytest
 
 from wefted.errors import UsageError
 from wefted.kernel import probe
-from wefted.kernel.probe import LINK_FEATURES
+from wefted.kernel.probe import TRIED
 from wefted.model.objects import HOST, Change
 from wefted.model.route import Address
 from wefted.testing.kernel_samples import BRIDGE, FOREIGN
@@ -38,7 +38,7 @@ def give_underlay(host: LabHost) -> None:
 
 def test_features_are_told_by_name_with_a_reason(host: LabHost) -> None:
     features = host.kernel.probe().features
-    assert set(features) == {*LINK_FEATURES, "nft"}
+    assert set(features) == {*TRIED, "nft"}
     for name in ("bridge", "veth", "nft"):
         assert features[name] == ""
     for name, reason in features.items():
@@ -66,14 +66,14 @@ def test_what_is_there_is_remembered_until_the_next_boot(host: LabHost, monkeypa
     tried: list[str] = []
     monkeypatch.setattr(probe, "_try_links", lambda names: tried.extend(names) or dict.fromkeys(names, "no"))
     second = host.new_kernel().probe().features
-    missing = [name for name in LINK_FEATURES if first[name]]
+    missing = [name for name in TRIED if first[name]]
     assert tried == missing, "only what was missing may have come since"
     assert second == {**first, **dict.fromkeys(missing, "no")}
     memory = host.runtime_dir / "features.json"
-    memory.write_text(json.dumps({"kernel": "another", "present": list(LINK_FEATURES)}))
+    memory.write_text(json.dumps({"kernel": "another", "present": list(TRIED)}))
     tried.clear()
     host.new_kernel().probe()
-    assert tried == list(LINK_FEATURES)
+    assert tried == list(TRIED)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"kernel": 1}'])

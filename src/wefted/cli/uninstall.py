@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wefted.config import Config
 
 FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "features.json")
-FOLDERS = ("sysctl",)
+FOLDERS = ("sysctl", "lent")
 
 
 @click.command(

@@ -10,6 +10,7 @@ from wefted.model.network import Network
 from .bridge import BridgeDriver
 from .exclusive import refuse_second
 from .host import HostDriver
+from .ipoib import IpoibDriver
 from .ipvlan import IpvlanDriver
 from .lending import refuse_link
 from .macvlan import MacvlanDriver
@@ -18,12 +19,13 @@ from .phys import PhysDriver
 from .ptp import PtpDriver
 from .vlan import VlanDriver
 
-__all__ = ["DRIVERS", "USING_LINKS", "host_is_gateway", "refuse_link", "refuse_second"]
+__all__ = ["DRIVERS", "USING_LINKS", "host_is_gateway", "needs", "refuse_link", "refuse_second"]
 
 _ALL: tuple[Driver, ...] = (
     BridgeDriver(),
     MacvlanDriver(),
     IpvlanDriver(),
+    IpoibDriver(),
     VlanDriver(),
     PtpDriver(),
     PhysDriver(),
@@ -38,5 +40,13 @@ DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}
 
 
 def host_is_gateway(network: Network) -> bool:
-    """Tell whether wefted makes the host the gateway of the network's containers; in a bridge of somebody else it does not."""
-    return DRIVERS[network.driver].host_gateway and not network.guest_of
+    """Tell whether wefted makes the host the gateway of the network's containers.
+
+    It does not in a bridge of somebody else, and in one VLAN of a bridge there may be other routers.
+    """
+    return DRIVERS[network.driver].host_gateway and not network.guest_of and not network.vlan
+
+
+def needs(network: Network) -> tuple[str, ...]:
+    """Return the kernel features without which a host cannot have the network (keys of `HostFacts.features`)."""
+    return (*DRIVERS[network.driver].needs, *(("port-vlan",) if network.vlan and network.driver == "bridge" else ()))

@@ -8,13 +8,14 @@ from functools import lru_cache
 from wefted.errors import UsageError
 from wefted.model import naming, options
 from wefted.model.firewall import Sysctl
-from wefted.model.link import Bridge, LinkState, Veth
+from wefted.model.link import Bridge, LinkState, PortVlan, Veth
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import HOST, KernelObject
 from wefted.model.route import Address, Route
 
 from . import checks, forwarding, gateway
 from .sandbox import attached, interior
+from .trunk import TAGS
 
 
 class BridgeDriver:
@@ -27,6 +28,7 @@ class BridgeDriver:
         **gateway.OPTIONS,
         "bridge": "a bridge of the host that is not ours and stays as it is: the containers become ports of it",
         "name": "what the network's own bridge is called on the hosts; networks of one name share it",
+        "vlan": "802.1Q VLAN of the bridge in which the containers are, 1 to 4094; the host is not in it",
         "icc": "on; off: containers of one host do not reach each other, except by published ports",
     }
 
@@ -35,6 +37,8 @@ class BridgeDriver:
         checks.known_options(network, self.options)
         options.choice(network, "icc", ("on", "off"), "on")
         options.interface(network, "name")
+        if options.integer(network, "vlan", 0, TAGS):
+            _validate_vlan(network)
         gateway.validate(network)
         if options.interface(network, "bridge"):
             _validate_guests(network)
@@ -55,6 +59,8 @@ def _bridge(segment: Segment) -> Iterator[KernelObject]:
     named = network.option("name")
     mac = naming.mac_of("bridge", named or network.name, segment.node.id)
     yield Bridge(name=network.link, mac=mac, mtu=segment.mtu, alias=f"wefted {named or network.name}")
+    if network.vlan:
+        return
     if gateway.is_isolated(network):
         yield from _without_host(network)
         return
@@ -126,9 +132,11 @@ def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
         isolated=_isolated(segment.network),
         guest=bool(segment.network.guest_of),
     )
+    if segment.network.vlan:
+        yield PortVlan(link=endpoint.link, tag=segment.network.vlan)
     speaks_ipv6 = any(address.version == 6 for address in endpoint.addresses)
     yield LinkState(ns=endpoint.ns, name=endpoint.ifname, mac=endpoint.mac, mtu=segment.mtu, link_local=speaks_ipv6)
-    yield from interior(segment.network, endpoint, announce=bool(segment.network.guest_of or not segment.network.subnets))
+    yield from interior(segment.network, endpoint, announce=not segment.host_gateway or not segment.network.subnets)
 
 
 def _validate_guests(network: Network) -> None:
@@ -137,3 +145,13 @@ def _validate_guests(network: Network) -> None:
     for key in ("name", "gateway_mode"):
         if network.option(key):
             raise UsageError(f"network {network.name!r}: option {key} is for a bridge of its own", "leave -o bridge out")
+
+
+def _validate_vlan(network: Network) -> None:
+    """Check a network that is one VLAN of a bridge: what joins its hosts is what the bridge's other ports lead to."""
+    checks.no_backend(network, "its VLAN reaches other hosts by the trunk ports of the bridge")
+    if network.option("gateway_mode"):
+        raise UsageError(
+            f"network {network.name!r}: the host is not in VLAN {network.vlan}, so it cannot be a gateway there",
+            "leave -o gateway_mode out; a router in the VLAN is named with --gateway",
+        )

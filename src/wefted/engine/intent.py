@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TypeVar
 
 from wefted.backends import BACKENDS
-from wefted.drivers import DRIVERS
+from wefted.drivers import DRIVERS, needs
 from wefted.errors import Exhausted, InUse, NotFound, Unsupported, UsageError
 from wefted.interfaces import Driver
 from wefted.ipam.leases import block_length, default_subnet
@@ -43,7 +43,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     options = dict(request.options)
     mode = options.get("gateway_mode", "nat")
     reject_unknown(name, options, driver.options, backend.options)
-    own = driver.host_gateway and not options.get("bridge")
+    own = driver.host_gateway and not options.get("bridge") and not options.get("vlan")
     subnets = _subnets(request, driver, own, known.values(), facts)
     network = Network(
         name=name,
@@ -57,6 +57,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
         masquerade=request.masquerade
         and not request.internal
         and mode not in ("isolated", "routed")
+        and not (driver.host_gateway and options.get("vlan"))
         and (not options.get("bridge") or _is_gateway(facts, subnets)),
         exposed=mode == "routed",
         isolated=request.isolated,
@@ -66,6 +67,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     prefix_of(network)
     driver.validate(network)
     backend.validate(network)
+    supported(network, facts)
     for subnet in network.subnets:
         block_length(subnet.prefix, integer(network, "block", 0, range(1, 129)) or None)
     fitting_mtu(network, backend.overhead(facts.underlay[0].ip if facts.underlay else None), facts)
@@ -74,7 +76,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
 
 def supported(network: Network, facts: HostFacts) -> None:
     """Raise `Unsupported` where this host's kernel lacks what the network needs."""
-    _supported((*DRIVERS[network.driver].needs, *BACKENDS[network.backend].needs), facts)
+    _supported((*needs(network), *BACKENDS[network.backend].needs), facts)
 
 
 def ports_from(texts: Iterable[str], network: Network) -> tuple[PortMapping, ...]:
@@ -91,6 +93,8 @@ def _unpublishable(network: Network) -> str:
     """Return why no port of this network's containers can be published, or ""."""
     if network.internal:
         return "it is internal"
+    if network.vlan and DRIVERS[network.driver].host_gateway:
+        return f"the host is not in its VLAN {network.vlan}"
     if network.guest_of:
         return "" if network.masquerade else f"the host is not its gateway in {network.guest_of}, or does not masquerade it"
     if not DRIVERS[network.driver].host_gateway:

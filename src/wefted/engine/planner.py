@@ -27,7 +27,7 @@ def path_mtu(network: Network, node: Node) -> int:
     """Return the network's MTU on this node in bytes: what was asked for, else what the underlay leaves."""
     if network.mtu:
         return network.mtu
-    if network.backend == "none" and not host_is_gateway(network):
+    if network.backend == "none" and (network.guest_of or not DRIVERS[network.driver].host_gateway):
         return 0  # on a LAN it is that of the link below
     underlay = node.addresses[0] if node.addresses else None
     return node.mtu - BACKENDS[network.backend].overhead(underlay)

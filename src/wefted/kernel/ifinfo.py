@@ -12,7 +12,7 @@ from struct import Struct
 from .marks import DOOMED_GROUP
 from .netlink import Message, as_int, as_mac, as_text, attribute, attributes, nested, text, u32
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_PROTINFO, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP = 12, 18, 20, 27

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from wefted.model.link import Bridge, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Ipoib, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
 from wefted.model.objects import Netns
 
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RawLink
@@ -20,9 +20,13 @@ _IPVLAN_MODE = 1
 _VLAN_ID = 1
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
 
+_IPOIB_PKEY, _IPOIB_MODE = 1, 2
+
+IPOIB_MODES = {"datagram": 0, "connected": 1}
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 _MACVLAN_NAMES = {number: name for name, number in MACVLAN_MODES.items()}
+_IPOIB_NAMES = {number: name for name, number in IPOIB_MODES.items()}
 _IPVLAN_NAMES = {number: name for name, number in IPVLAN_MODES.items()}
 
 
@@ -114,6 +118,19 @@ def _vlan(raw: RawLink, names: Names) -> Vlan:
     )  # fmt: skip
 
 
+def _ipoib_data(link: Ipoib, below: int) -> bytes:
+    return u16(_IPOIB_PKEY, link.pkey) + u16(_IPOIB_MODE, _choice(IPOIB_MODES, link.mode))
+
+
+def _ipoib(raw: RawLink, names: Names) -> Ipoib:
+    found = attributes(raw.info)
+    mode = as_int(found.get(_IPOIB_MODE))
+    return Ipoib(
+        ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, parent=names.parent(raw),
+        pkey=as_int(found.get(_IPOIB_PKEY)), mode=_IPOIB_NAMES.get(mode, str(mode)),
+    )  # fmt: skip
+
+
 def _vxlan_data(link: Vxlan, below: int) -> bytes:
     local = attribute(_VXLAN_LOCAL if link.local.version == 4 else _VXLAN_LOCAL6, link.local.packed)
     device = u32(_VXLAN_LINK, below) if below else b""
@@ -143,6 +160,7 @@ KINDS: dict[type[Link], Kind] = {
     Macvlan: Kind("macvlan", _macvlan_data, _macvlan, "parent", ("parent", "mode")),
     Ipvlan: Kind("ipvlan", _ipvlan_data, _ipvlan, "parent", ("parent", "mode")),
     Vlan: Kind("vlan", _vlan_data, _vlan, "parent", ("parent", "tag")),
+    Ipoib: Kind("ipoib", _ipoib_data, _ipoib, "parent", ("parent", "pkey", "mode")),
     Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning")),
 }
 """A new kind of link is one line here."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from wefted.errors import KernelError
 from wefted.model.firewall import NftElement, NftTable, Sysctl
-from wefted.model.link import Bridge, Ipvlan, Link, LinkState, Macvlan, MovedLink, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Ipoib, Ipvlan, Link, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.node import HostFacts
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route, Rule
@@ -27,6 +27,7 @@ from .neighbor import NeighborHandler, is_learned, read_neighbors
 from .netlink import NetlinkSocket, Refused
 from .netns import Namespaces
 from .nft import Firewall
+from .portvlan import PortVlanHandler, read_port_vlans
 from .probe import Prober
 from .reading import Reading, read_links
 from .route import RouteHandler, read_routes
@@ -37,8 +38,9 @@ from .watch import Watch
 
 _LINKS = LinkHandler()
 _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
-    **dict.fromkeys((Link, Bridge, Veth, Macvlan, Ipvlan, Vlan, Vxlan), _LINKS),
+    **dict.fromkeys((Link, Bridge, Veth, Macvlan, Ipvlan, Ipoib, Vlan, Vxlan), _LINKS),
     LinkState: LinkStateHandler(),
+    PortVlan: PortVlanHandler(),
     Address: AddressHandler(),
     Route: RouteHandler(),
     Rule: RuleHandler(),
@@ -47,7 +49,15 @@ _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
 }
 """A new kind of object is one line here, and one in `_READERS`."""
 
-_READERS: Sequence[Reader] = (read_links, read_addresses, read_routes, read_rules, read_neighbors, read_forwarding)
+_READERS: Sequence[Reader] = (
+    read_links,
+    read_port_vlans,
+    read_addresses,
+    read_routes,
+    read_rules,
+    read_neighbors,
+    read_forwarding,
+)
 
 
 class LinuxKernel:

@@ -5,6 +5,7 @@
     link being deleted      IFLA_GROUP = DOOMED_GROUP                   so that many go in one group delete; still ours
     veth's far end          none                                        it is the same device and dies with the near end
     link lent to a sandbox  IFLA_GROUP and alias "wefted moved from X"  in the call that moves it
+    port's VLAN             filters "wefted vlan N", or the VLAN itself on a port of ours; they go with the port
     address                 IFA_PROTO = PROTOCOL                        in the create call (Linux >= 5.18)
     route                   rtm_protocol = PROTOCOL                     in the create call
     rule                    FRA_PROTOCOL = PROTOCOL                     in the create call

@@ -122,6 +122,17 @@ def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     return found
 
 
+def repeated(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield (type, data) of each attribute from `offset` on, where one type may stand several times."""
+    end = len(data) - 4
+    while offset <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4:
+            break
+        yield kind & _TYPE_MASK, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
 def as_int(data: bytes | None, default: int = 0) -> int:
     """Return a number in the machine's byte order, of whatever width."""
     return default if data is None else int.from_bytes(data, "little" if _LITTLE else "big")

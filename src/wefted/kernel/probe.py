@@ -17,6 +17,7 @@ from wefted.errors import UsageError
 from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import IPAddress, IPInterface
 
+from . import portvlan
 from .address import dump
 from .ifinfo import IFLA_IFNAME, IFLA_LINK, RTM_GETLINK, RTM_NEWLINK, RawLink, decode, dump_request, header, link_info
 from .marks import PROTOCOL, is_our_group
@@ -25,7 +26,9 @@ from .netns import Namespaces, unshare
 from .nft import Firewall
 from .route import default_links
 
-LINK_FEATURES = ("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan")
+LINK_FEATURES = ("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "ipoib")
+TRIED = (*LINK_FEATURES, "port-vlan")
+"""What is found by trying it in a namespace of its own."""
 _LOOPBACK = 1
 _NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _VLAN_ID, _VXLAN_ID = 1, 1
@@ -61,11 +64,11 @@ class Prober:
         """Return "" for each feature that is there, else the reason why it is not."""
         if self._features is None:
             known = self._recall()
-            missing = [name for name in LINK_FEATURES if name not in known]
+            missing = [name for name in TRIED if name not in known]
             found = _try_links(missing) if missing else {}
             self._features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
             if missing:
-                self._remember([name for name in LINK_FEATURES if not self._features[name]])
+                self._remember([name for name in TRIED if not self._features[name]])
         return self._features
 
     def _recall(self) -> set[str]:
@@ -75,7 +78,7 @@ class Prober:
             return set()
         if not isinstance(memory, dict) or memory.get("kernel") != _kernel():
             return set()
-        return {name for name in LINK_FEATURES if name in memory.get("present", ())}
+        return {name for name in TRIED if name in memory.get("present", ())}
 
     def _remember(self, present: Iterable[str]) -> None:
         """Keep what was found; where nothing can be written it is found again each time."""
@@ -116,10 +119,12 @@ def _attempt(names: list[str]) -> dict[str, str]:
     base = _message("bridge", "base")
     try:
         base_index = _index(sock) if sock.transact([base])[0].errno == 0 else _LOOPBACK
-        replies = sock.transact([_message(name, f"try-{name}", base_index) for name in names])
+        links = [name for name in names if name in LINK_FEATURES]
+        replies = sock.transact([_message(name, f"try-{name}", base_index) for name in links])
+        programs = {"port-vlan": portvlan.missing(sock, base_index)} if "port-vlan" in names else {}
     finally:
         sock.close()
-    return {name: _reason(name, reply) for name, reply in zip(names, replies, strict=True)}
+    return programs | {name: _reason(name, reply) for name, reply in zip(links, replies, strict=True)}
 
 
 def _index(sock: NetlinkSocket) -> int:
@@ -129,13 +134,13 @@ def _index(sock: NetlinkSocket) -> int:
 
 def _message(kind: str, name: str, parent: int = 0) -> Message:
     data = {"vlan": u16(_VLAN_ID, 1), "vxlan": u32(_VXLAN_ID, 1)}.get(kind, b"")
-    below = u32(IFLA_LINK, parent) if kind in ("macvlan", "ipvlan", "vlan") else b""
+    below = u32(IFLA_LINK, parent) if kind in ("macvlan", "ipvlan", "vlan", "ipoib") else b""
     return Message(RTM_NEWLINK, CREATE | EXCL, header() + text(IFLA_IFNAME, name) + below + link_info(kind, data))
 
 
 def _reason(name: str, reply: Reply) -> str:
-    if reply.errno == 0:
-        return ""
+    if reply.errno == 0 or (name == "ipoib" and reply.errno == errno.EINVAL):
+        return ""  # an InfiniBand child cannot be made on the bridge that is tried, but the kind is known
     if reply.errno == errno.EOPNOTSUPP:
         return f"this kernel has no {name}"
     return f"this kernel refuses {name}: {reply.text or os.strerror(reply.errno)}"

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from struct import Struct
 
-from wefted.model.link import Link, LinkState, MovedLink, Veth
+from wefted.model.link import Link, LinkState, MovedLink, PortVlan, Veth
 from wefted.model.objects import HOST, Change, IPAddress, Netns
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 
@@ -30,6 +30,8 @@ from .netns import Namespaces
 
 GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO})
 """What the kernel says when there is nothing to delete; that is as good as deleted."""
+
+_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan)
 
 Place = tuple[Netns, str]
 """A link by namespace and name."""
@@ -111,7 +113,7 @@ class Transaction:
     def goes_with_its_link(self, change: Change) -> bool:
         """Tell whether a deletion needs no message, because it hangs on a link that goes in the same transaction."""
         old = change.old
-        if change.new is not None or not isinstance(old, Address | Route | Neighbor | ForwardingEntry):
+        if change.new is not None or not isinstance(old, _HANGING):
             return False
         return (old.ns, old.link) in self._hanging
 

@@ -83,6 +83,23 @@ class Veth(Link):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortVlan(KernelObject):
+    """What makes a bridge port of ours an access port: its own frames are untagged, in the bridge they carry `tag` (802.1Q)."""
+
+    rank: ClassVar[int] = 25
+
+    link: str
+    tag: int
+
+    @property
+    def key(self) -> Key:
+        return ("port vlan", self.ns, self.link)
+
+    def __str__(self) -> str:
+        return " ".join(str(w) for w in (*_at(self.ns), "port", self.link, "access vlan", self.tag))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Macvlan(Link):
     """A macvlan in `ns`, whose `parent` is a link of the host."""
 
@@ -117,6 +134,18 @@ class Vlan(Link):
 
     def __str__(self) -> str:
         return self._line("type vlan id", self.tag, "link", self.parent, *_opt("address", self.mac))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ipoib(Link):
+    """A child of an InfiniBand link of the host (`parent`) in `ns`, in the partition `pkey`; the card gives it its MAC."""
+
+    parent: str
+    pkey: int
+    mode: str = "datagram"
+
+    def __str__(self) -> str:
+        return self._line("type ipoib pkey", f"{self.pkey:#06x}", "mode", self.mode, "link", self.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,12 @@ class Network:
         return naming.link_name("ja", self.name, str(number)), naming.link_name("jb", self.name, str(number))
 
     @property
+    def vlan(self) -> int:
+        """The VLAN of its bridge in which its containers are; 0 where they send and get frames as they are."""
+        tag = self.option("vlan")
+        return int(tag) if tag.isascii() and tag.isdigit() else 0
+
+    @property
     def tunnel(self) -> str:
         """The name of its tunnel device on every host."""
         return naming.link_name("vx", self.name)

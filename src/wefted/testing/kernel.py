@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from wefted.model.firewall import NftElement, NftTable, Sysctl
-from wefted.model.link import Bridge, Link, LinkState, Macvlan, MovedLink, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Link, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.naming import mac_of
 from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Key, Netns, Outcome, State
@@ -21,8 +21,8 @@ from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 
 Place = tuple[Netns, str]
 
-FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "nft"), "")
-_HANGING = (Address, Route, Neighbor, ForwardingEntry)
+FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "ipoib", "port-vlan", "nft"), "")
+_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan)
 
 
 class _Refusal(Exception):
@@ -339,7 +339,7 @@ class FakeKernel:
             del found[item.key]
 
 
-_FIXED = ("parent", "mode", "tag", "vni", "local", "device", "port", "learning", "origin")
+_FIXED = ("parent", "mode", "tag", "pkey", "vni", "local", "device", "port", "learning", "origin")
 _NO_MASTER: dict[str, Any] = {"master": ""}
 
 

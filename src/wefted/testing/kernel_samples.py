@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from wefted.model.firewall import NftElement, NftTable, Sysctl
-from wefted.model.link import Bridge, Ipvlan, LinkState, Macvlan, MovedLink, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Ipvlan, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.objects import KernelObject, Netns
 from wefted.model.route import FLOOD, Address, ForwardingEntry, Neighbor, Route, Rule
 
@@ -108,6 +108,9 @@ SAMPLES: dict[str, Make] = {
     ),
     "veth isolated": lambda ns: Sample(replace(veth(ns), isolated=True), (BRIDGE,), replace(veth(ns), hairpin=True)),
     "veth with hairpin": lambda ns: Sample(replace(veth(ns), hairpin=True), (BRIDGE,), replace(veth(ns), master="")),
+    "access port": lambda ns: Sample(
+        PortVlan(link="ve-test", tag=10), (BRIDGE, veth(ns)), PortVlan(link="ve-test", tag=4094), "port-vlan"
+    ),
     "macvlan": lambda ns: Sample(
         Macvlan(ns=ns, name="eth0", parent=FOREIGN, mac="02:00:00:00:02:01", mtu=1400),
         (),

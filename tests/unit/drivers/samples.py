@@ -19,6 +19,7 @@ OPTIONS = {
     "macvlan": {"parent": "eth1"},
     "ipvlan": {"parent": "eth1"},
     "vlan": {"parent": "eth1", "tag": "10"},
+    "ipoib": {"parent": "ib0"},
     "ptp": {},
     "phys": {"device": "eth2"},
     "host": {},
