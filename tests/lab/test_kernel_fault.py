@@ -14,6 +14,7 @@ import pytest
 
 from wefted.kernel.fault import VARIABLE
 from wefted.model.firewall import NftElement, Sysctl
+from wefted.model.link import PortVlan
 from wefted.model.objects import HOST, Change, KernelObject, Key, Netns
 from wefted.model.route import Route
 from wefted.testing.kernel_samples import BRIDGE, FOREIGN, TABLE, attached
@@ -36,6 +37,7 @@ def wanted(ns: Netns) -> list[KernelObject]:
     """Return an attach with everything that it may have: sysctls, a published port, a route."""
     return [
         *attached(ns),
+        PortVlan(link="ve-test", tag=10),
         Sysctl(name=f"net/ipv4/conf/{BRIDGE.name}/forwarding", value="1"),
         Sysctl(name="net/ipv4/ip_forward", value="1"),
         Route(ns=ns, destination=ip_network("0.0.0.0/0"), link="eth0", via=ip_address("10.64.0.1")),

@@ -33,7 +33,7 @@ _ALL: tuple[Driver, ...] = (
     NoneDriver(),
 )
 
-USING_LINKS = frozenset({"macvlan", "ipvlan", "vlan", "phys"})
+USING_LINKS = frozenset({"macvlan", "ipvlan", "ipoib", "vlan", "phys"})
 """Drivers whose plans depend on links of the host that they do not make (`Segment.links`)."""
 
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}

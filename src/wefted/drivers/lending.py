@@ -1,4 +1,4 @@
-"""Which links of the host cannot be lent to a container. Pure.
+"""Which links of the host cannot be lent to a container, or carry containers. Pure.
 
 It is asked when a container is connected: networks are for all hosts, links are of one.
 """
@@ -7,30 +7,48 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from wefted.errors import InUse, NotFound, UsageError
+from wefted.errors import InUse, NotFound, Unsupported, UsageError
 from wefted.model.network import Network
 from wefted.model.node import HostFacts, HostLink
 
-LOOPBACK = 772
-"""ARPHRD_LOOPBACK."""
+INFINIBAND, LOOPBACK = 32, 772
+"""ARPHRD_* of linux/if_arp.h."""
 
 
 def refuse_link(network: Network, facts: HostFacts) -> None:
-    """Raise `NotFound`, `InUse` or `UsageError` where the network's link is one that this host cannot give away."""
-    if network.driver != "phys":
-        return
-    name = network.option("device")
-    found = next((link for link in facts.links if link.name == name), None)
-    if found is None:
-        others = [link.name for link in facts.links if not link.ours and link.hardware != LOOPBACK]
-        close = get_close_matches(name, others, 1)
-        guess = f", did you mean {close[0]!r}?" if close else ""
-        raise NotFound(f"this host has no link {name!r}{guess}", f"it has: {', '.join(others) or 'none'}")
-    if found.hardware == LOOPBACK:
-        raise UsageError(f"{name} is the loopback of this host, which every program on it needs", "name another link")
-    _in_use(found)
+    """Raise `NotFound`, `InUse`, `Unsupported` or `UsageError` where this host's link does not do for the network.
+
+    The links are looked at only for drivers that use one of the host's (`USING_LINKS`).
+    """
+    if network.driver == "phys":
+        _refuse_loan(_named(network.option("device"), facts), network, facts)
+    elif network.driver in ("macvlan", "ipvlan", "vlan", "ipoib") and network.option("parent"):
+        _refuse_parent(_named(network.option("parent"), facts), network)
+
+
+def _named(name: str, facts: HostFacts) -> HostLink:
+    for link in facts.links:
+        if link.name == name:
+            return link
+    others = [link.name for link in facts.links if not link.ours and link.hardware != LOOPBACK]
+    close = get_close_matches(name, others, 1)
+    guess = f", did you mean {close[0]!r}?" if close else ""
+    raise NotFound(f"this host has no link {name!r}{guess}", f"it has: {', '.join(others) or 'none'}")
+
+
+def _refuse_parent(link: HostLink, network: Network) -> None:
+    """InfiniBand has no MACs that could be given to somebody, and Ethernet no partitions."""
+    if (link.hardware == INFINIBAND) != (network.driver == "ipoib"):
+        what, other = ("InfiniBand", "ipoib") if link.hardware == INFINIBAND else ("no InfiniBand", "macvlan")
+        raise Unsupported(f"{link.name} is {what}, so driver {network.driver} cannot use it", f"use --driver {other}")
+
+
+def _refuse_loan(link: HostLink, network: Network, facts: HostFacts) -> None:
+    if link.hardware == LOOPBACK:
+        raise UsageError(f"{link.name} is the loopback of this host, which every program on it needs", "name another link")
+    _in_use(link)
     if network.option("force") != "on":
-        _needed(found, facts)
+        _needed(link, facts)
 
 
 def _in_use(link: HostLink) -> None:

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from wefted.drivers import DRIVERS
+from wefted.drivers import DRIVERS, host_is_gateway
 from wefted.model import naming
 from wefted.model.link import Bridge, LinkState, MovedLink, Veth
 from wefted.model.network import PortMapping, StaticRoute
@@ -95,6 +95,7 @@ LINKS = {
     "macvlan": f"netns c1 link eth0 type macvlan mode bridge link eth1 {MAC}",
     "ipvlan": "netns c1 link eth0 type ipvlan mode l2 link eth1",
     "vlan": f"netns c1 link eth0 type vlan id 10 link eth1 {MAC}",
+    "ipoib": "netns c1 link eth0 type ipoib pkey 0xffff mode datagram link ib0",
     "phys": "netns c1 link eth0 moved from host link eth2",
 }
 
@@ -147,6 +148,7 @@ def test_the_plan_for_one_container(driver: str, versions: tuple[int, ...], text
                 "netns c1 link eth0 type ipvlan mode l2 link vl-30d0d2119de9",
             ],
         ),
+        ("ipoib", {"pkey": "0x1", "mode": "connected"}, ["netns c1 link eth0 type ipoib pkey 0x8001 mode connected link ib0"]),
         ("ipvlan", {"mode": "l3"}, ["netns c1 link eth0 type ipvlan mode l3 link eth1", "netns c1 route default dev eth0"]),
         ("ipvlan", {"mode": "l3s"}, ["netns c1 link eth0 type ipvlan mode l3s link eth1", "netns c1 route default dev eth0"]),
     ],
@@ -288,3 +290,21 @@ def test_a_lent_link_keeps_its_mtu_unless_the_network_has_one(asked: int, mtu: i
     chosen = network("phys", mtu=asked)
     made = DRIVERS["phys"].plan(segment(chosen), [endpoint(chosen)])
     assert [o.mtu for o in made if isinstance(o, MovedLink)] == [mtu]
+
+
+@pytest.mark.parametrize("bridge", [{"name": "br1"}, {"bridge": "docker0"}])
+def test_a_vlan_of_a_bridge_has_ports_and_no_gateway(bridge: dict[str, str]) -> None:
+    chosen = network("bridge", options={**bridge, "vlan": "10"})
+    seen = replace(segment(chosen), host_gateway=host_is_gateway(chosen))
+    made = {str(o) for o in DRIVERS["bridge"].plan(seen, [endpoint(chosen)])}
+    own = {line for line in made if line.startswith("link br1")}
+    assert len(own) == ("name" in bridge)
+    port = "link ve-47fba306ee57 type veth master {} peer eth0 netns c1 mtu 1450".format(*bridge.values())
+    assert {line for line in made - own if "netns c1 " not in line[:10]} == {port, "port ve-47fba306ee57 access vlan 10"}
+
+
+def test_networks_of_one_bridge_want_the_same_bridge() -> None:
+    plain, tagged = (network("bridge", options={"name": "br1", **extra}) for extra in ({}, {"vlan": "10"}))
+    made = [o for n in (plain, tagged) for o in DRIVERS["bridge"].plan(segment(replace(n, name=n.option("vlan", "x"))), [])]
+    first, second = (o for o in made if isinstance(o, Bridge))
+    assert first == second

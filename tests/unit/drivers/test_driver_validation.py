@@ -32,6 +32,13 @@ from .samples import SUBNETS, endpoint, network
         ("vlan", {"options": {"tag": ""}}, "needs the option tag"),
         ("vlan", {"options": {"tag": "0"}}, "not a number from 1 to 4094"),
         ("phys", {"options": {"device": ""}}, "needs the option device"),
+        ("phys", {"options": {"force": "yes"}}, "option force is 'yes', not one of on, off"),
+        ("ipoib", {"options": {"pkey": "0x10000"}}, "option pkey is '0x10000', not a partition key"),
+        ("ipoib", {"options": {"pkey": "0x8000"}}, "not a partition key"),
+        ("ipoib", {"options": {"pkey": "blue"}}, "not a partition key"),
+        ("ipoib", {"options": {"mode": "fast"}}, "option mode is 'fast', not one of datagram, connected"),
+        ("bridge", {"options": {"vlan": "0"}}, "option vlan is '0', not a number from 1 to 4094"),
+        ("bridge", {"options": {"vlan": "10", "gateway_mode": "nat"}}, "the host is not in VLAN 10"),
         ("ptp", {"subnets": ()}, "needs a subnet"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wefted.errors import InUse, NotFound, UsageError
+from wefted.errors import InUse, NotFound, Unsupported, UsageError
 from wefted.model.link import LinkState, MovedLink
 from wefted.model.node import HostLink
 from wefted.model.objects import HOST, Netns
@@ -137,4 +137,22 @@ async def test_the_way_to_the_host_goes_with_the_last_container() -> None:
         assert any(str(o).startswith("link sh-") for o in host.kernel.read(HOST).objects.values())
     await host.call("network.disconnect", network="lan", containers=names[2:])
     assert host.kernel.read(HOST).objects == before
+    assert await host.settle() == 0
+
+
+@pytest.mark.parametrize(
+    ("driver", "parent", "error", "message"),
+    [
+        ("macvlan", "eht0", NotFound, "no link 'eht0', did you mean 'eth0'"),
+        ("macvlan", "ib0", Unsupported, "ib0 is InfiniBand, so driver macvlan cannot use it"),
+        ("ipoib", "eth0", Unsupported, "eth0 is no InfiniBand, so driver ipoib cannot use it"),
+    ],
+)
+async def test_links_that_carry_no_containers(driver: str, parent: str, error: type[Exception], message: str) -> None:
+    (host,) = await members(1)
+    links = (HostLink(name="eth0", default=True), HostLink(name="ib0", hardware=32))
+    host.kernel.facts = replace(host.kernel.facts, links=links)
+    await host.call("network.create", name="nic", driver=driver, subnets=["10.88.0.0/24"], options={"parent": parent})
+    with pytest.raises(error, match=message):
+        await connect(host, "c1")
     assert await host.settle() == 0

@@ -13,7 +13,7 @@ from wefted.kernel.linkkind import KINDS, READERS
 from wefted.kernel.loan import Loan
 from wefted.kernel.marks import addresses_have_protocol, is_our_group, is_our_table
 from wefted.kernel.netlink import Refused
-from wefted.model.link import LINK_GROUP, Bridge, Ipvlan, Link, Macvlan, Vlan, Vxlan
+from wefted.model.link import LINK_GROUP, Bridge, Ipoib, Ipvlan, Link, Macvlan, Vlan, Vxlan
 from wefted.model.objects import HOST, Netns
 
 
@@ -51,6 +51,7 @@ def message(kind: str, data: bytes, parent: int = 0, master: int = 0) -> bytes:
     [
         (Macvlan(name="link0", parent="eth0", mode="vepa", mac="02:00:00:00:00:01", mtu=1400), 4),
         (Ipvlan(name="link0", parent="eth0", mode="l3s", mtu=1400), 4),
+        (Ipoib(name="link0", parent="eth0", pkey=0x8001, mode="connected", mtu=1400), 4),
         (Vlan(name="link0", parent="eth0", tag=4000, mac="02:00:00:00:00:01", mtu=1400), 4),
         (
             Vxlan(
@@ -74,6 +75,8 @@ def test_what_is_written_is_read_back(link: Link, parent: int) -> None:
 def test_the_attributes_are_those_of_the_kernels_headers() -> None:
     assert netlink.attributes(KINDS[Ipvlan].data(Ipvlan(name="a", parent="b", mode="l3"), 0)) == {1: struct.pack("=H", 1)}
     assert netlink.attributes(KINDS[Vlan].data(Vlan(name="a", parent="b", tag=7), 0)) == {1: struct.pack("=H", 7)}
+    ipoib = KINDS[Ipoib].data(Ipoib(name="a", parent="b", pkey=0x8001), 0)
+    assert netlink.attributes(ipoib) == {1: struct.pack("=H", 0x8001), 2: struct.pack("=H", 0)}
     assert netlink.attributes(KINDS[Bridge].data(Bridge(name="a"), 0)) == {1: bytes(4), 5: bytes(4)}
 
 
