@@ -1,4 +1,4 @@
-"""Links of a host that containers borrow: what is refused, and how they come home."""
+"""Links of a host that containers borrow or stand on: what is refused, and how they come home."""
 
 from __future__ import annotations
 
@@ -156,3 +156,21 @@ async def test_links_that_carry_no_containers(driver: str, parent: str, error: t
     with pytest.raises(error, match=message):
         await connect(host, "c1")
     assert await host.settle() == 0
+
+
+@pytest.mark.parametrize("bridge", [{}, {"name": "br1"}, {"bridge": "eth0"}])
+async def test_a_vlan_of_a_bridge_publishes_nothing(bridge: dict[str, str]) -> None:
+    (host,) = await members(1)
+    await host.call("network.create", name="nic", subnets=["10.88.0.0/24"], options={**bridge, "vlan": "10"})
+    with pytest.raises(UsageError, match="the host is not in its VLAN 10"):
+        await host.call("network.connect", network="nic", containers=[host.add("c1")], publish=["8080:80"])
+
+
+async def test_a_vlan_needs_a_kernel_that_takes_programs() -> None:
+    (host,) = await members(1)
+    lacking = {**host.kernel.facts.features, "port-vlan": "this kernel refuses programs for port-vlan"}
+    host.kernel.facts = replace(host.kernel.facts, features=lacking)
+    await host.start()
+    with pytest.raises(Unsupported, match="this kernel has no port-vlan"):
+        await host.call("network.create", name="nic", options={"vlan": "10"})
+    await host.call("network.create", name="other")
