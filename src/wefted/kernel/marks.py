@@ -4,7 +4,7 @@
     link                    IFLA_GROUP = LINK_GROUP                     in the create call; moves with the link
     link being deleted      IFLA_GROUP = DOOMED_GROUP                   so that many go in one group delete; still ours
     veth's far end          none                                        it is the same device and dies with the near end
-    link lent to a sandbox  IFLA_GROUP and alias "wefted moved from X"  in the call that moves it
+    link lent to a sandbox  IFLA_GROUP and alias "wefted moved from X"  before it is moved, until all that it had is back
     port's VLAN             filters "wefted vlan N", or the VLAN itself on a port of ours; they go with the port
     address                 IFA_PROTO = PROTOCOL                        in the create call (Linux >= 5.18)
     route                   rtm_protocol = PROTOCOL                     in the create call
