@@ -40,6 +40,8 @@ missing_packages() {
   command -v ps >/dev/null || echo procps
   command -v etcd >/dev/null || echo etcd-server
   command -v dnsmasq >/dev/null || echo dnsmasq-base
+  command -v udhcpc >/dev/null || command -v busybox >/dev/null || echo busybox-static
+  command -v dhclient >/dev/null || echo isc-dhcp-client
   [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || echo containernetworking-plugins
   local python
   python=$(find_python)

@@ -30,6 +30,9 @@ class Config:
     dns_address: str = "127.0.0.77"
     """Where the host itself asks for names, besides the gateways of its networks; `off`: the agent answers no DNS."""
 
+    dhcp_timeout: float = 20.0
+    """Seconds that an attach waits for an address from a DHCP server."""
+
     @property
     def socket(self) -> Path:
         return Path(self.runtime_dir, "wefted.sock")

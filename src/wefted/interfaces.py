@@ -86,6 +86,46 @@ class Kernel(Protocol):
         """Release everything and end `watch`."""
 
 
+class FrameLink(Protocol):
+    """Whole frames of one link in one namespace, for protocols that speak before there is an address. It never blocks."""
+
+    mac: str
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is something to receive."""
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame. Raises `OSError`."""
+
+    def datagram(self, payload: bytes, target: IPAddress) -> None:
+        """Send to a DHCP server by the namespace's routes, from the address that the link was opened with. Raises `OSError`."""
+
+    def receive(self) -> tuple[bytes, bool] | None:
+        """Return a frame, and whether its checksums need no look; None when there is nothing."""
+
+    def close(self) -> None:
+        """Release everything."""
+
+
+class Programs(Protocol):
+    """Programs of the host that run inside a namespace and outlive us, each under a name. Blocking, from any thread."""
+
+    def folder(self, name: str) -> str:
+        """Return the program's folder."""
+
+    def start(self, name: str, ns: Netns, argv: Sequence[str], files: Mapping[str, str]) -> int:
+        """Write files into the folder and start the program in `ns`; return its process. Raises `NotFound`, `KernelError`."""
+
+    def running(self, name: str) -> int:
+        """Return its process, 0 when it has ended."""
+
+    def read(self, name: str, file: str) -> tuple[bytes, float]:
+        """Return a file of the folder and when it was written, in seconds since 1970."""
+
+    def stop(self, name: str) -> None:
+        """End it, and remove its folder."""
+
+
 class Store(Protocol):
     """Keys with revisions, compare-and-swap, and a watch that never loses a change."""
 

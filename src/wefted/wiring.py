@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from wefted.engine.engine import LocalEngine
 from wefted.engine.host import Host, identity
 from wefted.engine.worker import Worker
 from wefted.errors import Unreachable, UsageError
-from wefted.interfaces import Kernel, Runtime, Store
+from wefted.interfaces import FrameLink, Kernel, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.kernel.linux import LinuxKernel
 from wefted.model.node import Node
+from wefted.model.objects import IPAddress, Netns
 from wefted.model.records import Put
 from wefted.runtime import RUNTIMES
 from wefted.services.dns.zone import folded, valid
@@ -60,6 +62,9 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
             shared=bool(config.store),
             live=live,
             domain=_domain(config),
+            open_link=_open_link,
+            make_programs=partial(_programs, config.runtime_dir),
+            dhcp_timeout=config.dhcp_timeout,
         )
         await host.load()
     except BaseException:
@@ -70,6 +75,18 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
     if await engine.flannels.load():
         await host.refresh()
     return engine
+
+
+def _open_link(ns: Netns, name: str, source: IPAddress | None) -> FrameLink:
+    from wefted.kernel.packet import PacketLink  # only hosts whose endpoints use DHCP need it
+
+    return PacketLink(ns, name, source)
+
+
+def _programs(runtime_dir: str) -> Programs:
+    from wefted.kernel.program import Programs  # only hosts whose endpoints use a DHCP client of another need it
+
+    return Programs(Path(runtime_dir, "dhcp"))
 
 
 def runtimes() -> Mapping[str, Runtime]:

@@ -59,6 +59,7 @@ class Loops:
             self._engine.publisher.run(),
             self._names.run(),
             FlannelService(self._engine.flannels).run(),
+            self._engine.endpoints.leases.run(),
             *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
         ]
         if self._host.shared:  # alone, only this process writes

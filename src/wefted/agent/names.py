@@ -21,6 +21,7 @@ from wefted.model.objects import IPAddress
 from wefted.runtime.resolvconf import KIND, ResolvConfs, text
 from wefted.services.dns.server import Server
 from wefted.services.dns.upstream import Forwarder
+from wefted.services.dns.zone import folded, valid
 
 log = logging.getLogger("wefted.names")
 
@@ -112,7 +113,8 @@ class NameService:
         servers = [server for endpoint in endpoints for server in self._servers(endpoint)]
         if servers:
             domain = self._host.domain
-            self._files.write(name, text(servers, [*(f"{e.network.lower()}.{domain}" for e in endpoints), domain]))
+            search = [*(f"{e.network.lower()}.{domain}" for e in endpoints), domain, *_lease_domains(endpoints)]
+            self._files.write(name, text(servers, search))
             self._note(container, {e.id for e in endpoints})
         else:
             self._files.remove(name)
@@ -126,8 +128,10 @@ class NameService:
             self._spoken_of |= dict.fromkeys(endpoints, container)
 
     def _servers(self, endpoint: Endpoint) -> list[IPAddress]:
-        """Return where a container finds us through one of its endpoints: gateways on which we really listen."""
-        return [gateway for gateway in endpoint.gateways if gateway in self._server.addresses]
+        """Return whom a container asks through an endpoint: us, at gateways where we really listen, and its LAN's servers."""
+        ours = [gateway for gateway in endpoint.gateways if gateway in self._server.addresses]
+        lease = endpoint.dhcp.lease if endpoint.dhcp is not None else None
+        return ours if lease is None else [*ours, *lease.dns]
 
     def _sweep(self) -> None:
         """Remove the files of containers that went while no agent ran."""
@@ -135,6 +139,12 @@ class NameService:
             if not self._host.of(f"{KIND}:{name}"):
                 with contextlib.suppress(OSError):
                     self._files.remove(name)
+
+
+def _lease_domains(endpoints: Iterable[Endpoint]) -> list[str]:
+    """Return the domains that DHCP servers gave."""
+    leases = [e.dhcp.lease for e in endpoints if e.dhcp is not None]
+    return [folded(lease.domain) for lease in leases if lease is not None and valid(folded(lease.domain))]
 
 
 def own_address(text: str) -> IPAddress | None:

@@ -138,7 +138,18 @@ def prune(config: Config, as_json: bool) -> None:
     show(perform(config, "network.prune"), as_json, removed)
 
 
-_AS_GIVEN = ("ip", "gateways", "default_route", "additional", "ifname", "mac", "publish", "gateway_priority")
+_AS_GIVEN = (
+    "ip",
+    "gateways",
+    "default_route",
+    "additional",
+    "ifname",
+    "mac",
+    "publish",
+    "gateway_priority",
+    "dhcp",
+    "dhcp_client",
+)
 
 
 @network.command(
@@ -146,6 +157,7 @@ _AS_GIVEN = ("ip", "gateways", "default_route", "additional", "ifname", "mac", "
     wefted network connect blue netns:c1
     wefted network connect blue netns:c1 --ip 10.20.0.9 --alias db --publish 5432:5432
     wefted network connect green netns:c1 --gateway-priority 10
+    wefted network connect lan netns:c1 --dhcp
     wefted network connect blue pid:4242 --ifname eth1 --route 10.99.0.0/16
     ip netns list | cut -d' ' -f1 | sed s/^/netns:/ | wefted network connect blue -
     """
@@ -169,6 +181,14 @@ _AS_GIVEN = ("ip", "gateways", "default_route", "additional", "ifname", "mac", "
 @option("--alias", metavar="N", multiple=True, help="A further name of the container.")
 @option("--route", metavar="R", multiple=True, help="CIDR or CIDR:via; without via, through the network's gateway.")
 @option("-p", "--publish", metavar="P", multiple=True, help="Publish a port: [IP:]8080:80[/tcp].")
+@option("--dhcp", is_flag=True, help="Its IPv4 address comes from a DHCP server of the LAN behind the link.")
+@option(
+    "--dhcp-client",
+    metavar="C",
+    default="builtin",
+    help="builtin, or udhcpc, dhclient, dhcpcd; with -f behind it stays and renews.",
+)
+@option("--dhcp-option", metavar="W", multiple=True, help="A further word for a client other than builtin.")
 @json_option
 @click.pass_obj
 def connect(config: Config, /, network: str, names: Sequence[str], as_json: bool, **flags: Any) -> None:
@@ -182,6 +202,7 @@ def connect(config: Config, /, network: str, names: Sequence[str], as_json: bool
         **{key: flags[key] for key in _AS_GIVEN},
         "aliases": flags["alias"],
         "routes": flags["route"],
+        "dhcp_options": flags["dhcp_option"],
     }
     endpoints = perform(config, "network.connect", parameters)
     show(endpoints, as_json, lambda found: table(("CONTAINER", "INTERFACE", "ADDRESSES"), map(_attached, found)))

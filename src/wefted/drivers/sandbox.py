@@ -55,7 +55,8 @@ def _routes(network: Network, endpoint: Endpoint) -> dict[IPNetwork, IPAddress |
     """Return destination -> next hop; what the user asked for stands before what follows from the network."""
     routes: dict[IPNetwork, IPAddress | None] = {}
     for route in endpoint.routes:
-        routes.setdefault(route.destination, route.via or endpoint.gateway_for(route.destination.version))
+        hop = None if route.direct else route.via or endpoint.gateway_for(route.destination.version)
+        routes.setdefault(route.destination, hop)
     for gateway in endpoint.gateways:
         for destination in _behind(network, endpoint, gateway.version):
             routes.setdefault(destination, gateway)

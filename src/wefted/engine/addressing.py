@@ -57,7 +57,7 @@ class Addressing:
         ops: list[Op] = []
         addresses: list[IPInterface] = []
         gateways: list[IPAddress] = []
-        for subnet in network.subnets:
+        for subnet in _served(network, draft):
             address, claimed, new = await self._claim(network, subnet, draft.id, chosen.get(subnet))
             fresh = fresh or new
             ops += claimed
@@ -181,6 +181,11 @@ def _with_default(endpoint: Endpoint) -> Endpoint:
     """Return an endpoint whose default route needs a gateway, and with its MAC."""
     has_default = endpoint.default_route and bool(endpoint.gateways)
     return replace(endpoint, default_route=has_default, mac=endpoint.mac or _mac(endpoint))
+
+
+def _served(network: Network, draft: Endpoint) -> Sequence[Subnet]:
+    """Return the subnets in which we choose the address: with DHCP the IPv6 ones alone."""
+    return network.subnets if draft.dhcp is None else [subnet for subnet in network.subnets if subnet.prefix.version == 6]
 
 
 def _mac(endpoint: Endpoint) -> str:

@@ -47,6 +47,12 @@ class Documents:
             except BaseException:
                 await self._undo(made, attached)
                 raise
+        try:
+            await self._endpoints.lease(attached, attached)
+        except BaseException:
+            async with self._host.lock:
+                await self._undo(made, [])
+            raise
         for name in self._to_expose(asked):
             await self._networks.set_exposed(name, asked.exposed[name])
         return {"changes": steps, "failures": []}

@@ -24,10 +24,12 @@ from wefted.runtime import search
 from .addressing import Addressing
 from .again import asks_for_what_is, default_claim, same_interface
 from .defaultroute import DefaultRoutes
+from .dhcp import drafted
 from .diff import index
 from .host import Host
 from .ifnames import free_name, prefix_of
 from .intent import free_ports, ports_from, supported
+from .leases import Leases
 from .operations import Connect, Disconnect, Nothing, Publish
 from .planner import further_bridges, own_objects, plan_endpoint, plan_network, uses_links
 from .ports import port_rows
@@ -44,6 +46,7 @@ class Endpoints:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self.leases = Leases(host)
         self._addressing = Addressing(host)
         self._defaults = DefaultRoutes(host)
 
@@ -78,7 +81,18 @@ class Endpoints:
             except BaseException:
                 await self.detach(made)
                 raise
-            return [endpoint_json(self._host, self._host.node.id, endpoint) for endpoint in found]
+        await self.lease(found, made)
+        host = self._host
+        return [endpoint_json(host, host.node.id, host.endpoints.get(e.id, e)) for e in found]
+
+    async def lease(self, found: list[Endpoint], made: list[Endpoint]) -> None:
+        """Wait for the addresses that come by DHCP, without the lock; if they do not come, detach what was made."""
+        try:
+            await self.leases.acquire(found)
+        except BaseException:
+            async with self._host.lock:
+                await self.detach([self._host.endpoints[e.id] for e in made if e.id in self._host.endpoints])
+            raise
 
     async def attach(self, request: Connect, container: str) -> tuple[Endpoint, bool]:
         """Attach one container; the lock is held. Return its endpoint, and whether it is new."""
@@ -109,6 +123,7 @@ class Endpoints:
             ports=ports,
             bridge=host.places.choose(network, publishes=bool(ports)),
         )
+        draft = drafted(request, network, draft, host.node)
         self._unused_name(draft)
         free_ports(ports, draft.id, host.endpoints.values())
         await host.see_links([network])
@@ -132,7 +147,8 @@ class Endpoints:
         other_name = request.ifname and request.ifname != known.ifname
         other_mac = request.mac and spec.mac(request.mac) != known.mac
         other_priority = request.gateway_priority not in (0, known.gateway_priority)
-        if other_address or other_name or other_mac or other_priority:
+        other_dhcp = request.dhcp and (known.dhcp is None or known.dhcp.client != request.dhcp_client)
+        if other_address or other_name or other_mac or other_priority or other_dhcp:
             raise InUse(
                 f"{known.container} is in network {known.network!r} already, as {known.ifname}"
                 f" with {', '.join(map(str, known.addresses)) or 'no address'}",
@@ -206,8 +222,10 @@ class Endpoints:
         """Remove endpoints from the kernel, then from the records: a crash between leaves work to finish, never a leak."""
         if not endpoints:
             return
+        await self.leases.release(endpoints)
         report = await self._remove_objects(endpoints)
         if report.failures:
+            self.leases.stay(endpoints)
             raise KernelError(f"cannot detach: {report.failures[0].error}", errno=report.failures[0].errno)
         await self._host.drop(endpoints)
         await self._vacate(endpoints)

@@ -41,7 +41,7 @@ class LocalEngine:
         self.names = Names(host)
         self.flannels = Flannels(host)
         self._documents = Documents(host, self.networks, self.endpoints)
-        self._removal = Removal(host)
+        self._removal = Removal(host, self.endpoints.leases)
         self._started = time.time()
         self._handlers: Mapping[str, Handler] = {
             "status": self._status,

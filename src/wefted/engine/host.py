@@ -7,19 +7,20 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from wefted.drivers import DRIVERS
-from wefted.errors import Conflict, NotFound, Unreachable
-from wefted.interfaces import Kernel, Runtime, Store
+from wefted.errors import Conflict, NotFound, Unreachable, Unsupported
+from wefted.interfaces import FrameLink, Kernel, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model import codec
 from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.node import HostFacts, Node
-from wefted.model.objects import KernelObject, Key, Netns
+from wefted.model.objects import IPAddress, KernelObject, Key, Netns
 from wefted.model.records import Delete, Item, Op, Put, Snapshot
 
 from . import keys
@@ -75,10 +76,27 @@ class Host:
     """Keys (as in the cluster store) of endpoints that changed since somebody last asked, ours and others'."""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when an endpoint, or where this host has gateways, may have changed."""
+    open_link: Callable[[Netns, str, IPAddress | None], FrameLink] | None = None
+    """Opens a link of a namespace for DHCP, blocking; with an address, also for packets from it."""
+    make_programs: Callable[[], Programs] | None = None
+    """Makes what runs DHCP clients that are programs."""
+    dhcp_timeout: float = 20.0
+    """Seconds that an attach waits for a lease."""
+    leased: set[str] = field(default_factory=set)
+    """The ids of the endpoints whose address comes by DHCP."""
+    leases: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when one of them may have changed."""
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.kernel)
         self.book.describe = self._container_of
+
+    @cached_property
+    def programs(self) -> Programs:
+        """Return what runs programs in namespaces. Raises `Unsupported` where nothing does."""
+        if self.make_programs is None:
+            raise Unsupported("this host runs no programs in namespaces")
+        return self.make_programs()
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -222,6 +240,9 @@ class Host:
             if known is not None:
                 self.places.leave(known)
             self.failures.pop(endpoint.id, None)
+            if endpoint.id in self.leased:
+                self.leased.discard(endpoint.id)
+                self.leases.set()
             self.containers.get(endpoint.container, set()).discard(endpoint.id)
             self.members.get(endpoint.network, set()).discard(endpoint.id)
         self._rename(keys.published(self.node.id, e.id) for e in todo)
@@ -264,6 +285,9 @@ class Host:
             self.places.leave(known)
         self.endpoints[endpoint.id] = endpoint
         self.places.enter(endpoint)
+        if endpoint.dhcp is not None:
+            self.leased.add(endpoint.id)
+            self.leases.set()
         self.containers.setdefault(endpoint.container, set()).add(endpoint.id)
         self.members.setdefault(endpoint.network, set()).add(endpoint.id)
 

@@ -16,7 +16,7 @@ from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network, PortMapping, Subnet
 from wefted.model.node import HostFacts
 from wefted.model.objects import IPNetwork
-from wefted.model.options import integer, reject_unknown
+from wefted.model.options import choice, integer, reject_unknown
 
 from .ifnames import prefix_of
 from .operations import NetworkCreate
@@ -65,6 +65,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
         labels=tuple(sorted(request.labels)),
     )
     prefix_of(network)
+    choice(network, "ipam", ("pool", "dhcp"), "pool")
     driver.validate(network)
     backend.validate(network)
     supported(network, facts)
@@ -160,7 +161,7 @@ def _subnets(
     prefixes = [spec.subnet(text) for text in request.subnets]
     taken = [subnet.prefix for network in known for subnet in network.subnets]
     local = [interface.network for interface in facts.prefixes] if own else []
-    if not prefixes:
+    if not prefixes and dict(request.options).get("ipam") != "dhcp":
         prefixes.append(default_subnet(taken + local, 4, request.name))
     if request.ipv6 and not any(prefix.version == 6 for prefix in prefixes):
         prefixes.append(default_subnet(taken + local, 6, request.name))

@@ -86,6 +86,12 @@ class Connect:
     """auto: unless the container has one; take: also before a foreign one, which stays and is used after the detach; never."""
     additional: bool = False
     """One more interface of a container that is in the network already; it needs `ifname`, which tells it from the others."""
+    dhcp: bool = False
+    """The IPv4 address comes from a DHCP server of the LAN behind the link."""
+    dhcp_client: str = "builtin"
+    """Who asks: one of `wefted.model.dhcp.CLIENTS`."""
+    dhcp_options: tuple[str, ...] = ()
+    """Further words for a client that is a program of the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from wefted.model.records import Delete
 
 from . import keys
 from .host import Host
+from .leases import Leases
 from .reconcile import Report
 
 CHUNK = 100
@@ -15,8 +16,9 @@ CHUNK = 100
 class Removal:
     """The use case `uninstall`."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, leases: Leases) -> None:
         self._host = host
+        self._leases = leases
 
     async def run(self, dry_run: bool) -> Report:
         """Remove everything and return what was done; with `dry_run` what would be. Records stay while the kernel refuses."""
@@ -26,8 +28,12 @@ class Removal:
             changes = await host.worker(host.reconciler.drift, {})
             if dry_run:
                 return Report(changes)
+            endpoints = list(host.endpoints.values())
+            await self._leases.release(endpoints)
             report = await host.worker(host.reconciler.converge, {})
-            if not report.failures:
+            if report.failures:
+                self._leases.stay(endpoints)
+            else:
                 await host.drop(list(host.endpoints.values()))
                 await self._leave()
         return report

@@ -10,7 +10,7 @@
       [KIND:]NAME:
         networks:                       or a list of names
           NAME: {ip: [10.9.0.5], ifname: eth0, mac: 02:42:0a:09:00:05, aliases: [db], routes: [default@10.9.0.1],
-                 publish: ["8080:80"]}
+                 publish: ["8080:80"], dhcp: true, dhcp_client: udhcpc, dhcp_options: [-R]}
 
 Where a list may stand, a single value will do. Everything that is wrong is reported at once, each with its place.
 """
@@ -35,7 +35,7 @@ MOST_PROBLEMS = 50
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A container in a network. `fields` holds what was said about it: ip, ifname, mac, aliases, routes, publish."""
+    """A container in a network. `fields` holds what was said about it: ip, ifname, mac, aliases, routes, publish, dhcp."""
 
     network: str
     container: str
@@ -195,6 +195,11 @@ class _Reader:
             self._wrong(node, "a name is missing here")
         return text or None
 
+    def words(self, node: Node) -> tuple[str, ...]:
+        items = node.items if isinstance(node, Listing) else (node,)
+        found = [self.word(item) for item in items]
+        return tuple(text for text in found if text is not None)
+
     def layer(self, node: Node) -> str | None:
         text = self._text(node)
         if text is not None and text not in ("2", "3"):
@@ -340,4 +345,7 @@ ENDPOINT_KEYS: Mapping[str, Callable[[_Reader, Node], Any]] = {
     "aliases": _several(spec.alias),
     "routes": _several(spec.route),
     "publish": _several(spec.ports),
+    "dhcp": _Reader.boolean,
+    "dhcp_client": _Reader.word,
+    "dhcp_options": _Reader.words,
 }

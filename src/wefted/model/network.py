@@ -7,6 +7,7 @@ from functools import cached_property
 from ipaddress import ip_interface
 
 from . import naming
+from .dhcp import Dhcp
 from .lease import Lease
 from .node import HostLink, Node
 from .objects import HOST, IPAddress, IPInterface, IPNetwork, Netns
@@ -100,6 +101,8 @@ class StaticRoute:
 
     destination: IPNetwork
     via: IPAddress | None = None
+    direct: bool = False
+    """The destination is on the link itself: no next hop at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +133,8 @@ class Endpoint:
     is in use again when it goes; never."""
     bridge: int = 0
     """Which of its network's bridges on this host it is a port of (driver `bridge`): 0 is the first."""
+    dhcp: Dhcp | None = None
+    """Set where a DHCP server gives the IPv4 address."""
 
     @property
     def id(self) -> str:

@@ -12,6 +12,7 @@ from .network import Network
 
 SHARED: Mapping[str, str] = {
     "block": "length of the prefix that each host leases",
+    "ipam": "pool: addresses from the subnets; dhcp: IPv4 from a DHCP server of the LAN, and no subnet of its own",
     "ifprefix": "what the names of the interfaces in the containers begin with (eth)",
     "layer": "3: blocks are routed between hosts; 2: one broadcast domain over all hosts",
 }
