@@ -149,10 +149,14 @@ class Runtime(Protocol):
     """The word before the colon in `netns:c1`."""
 
     async def find(self, name: str) -> Sandbox | None:
-        """Return the sandbox of a running container, or None."""
+        """Return the sandbox of a running container, or None.
+
+        Raises `NotFound` where there is no such engine, `Unreachable` when it does not answer, `UsageError` for a bad name and
+        for a container without a namespace of its own.
+        """
 
     def watch(self) -> AsyncIterator[SandboxEvent]:
-        """Yield an event for each container that comes or goes from now on."""
+        """Yield an event for each container that comes, goes or is renamed from now on; those that run may be told first."""
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ import pytest
 from wefted.runtime.netns import NetnsRuntime
 from wefted.runtime.path import PathRuntime
 from wefted.runtime.pid import PidRuntime
-from wefted.testing.runtime_contract import AnnouncingContract, ReturningContract, RuntimeContract
+from wefted.testing.runtime_contract import BaselineContract, ReturningContract, RuntimeContract
 
 pytestmark = pytest.mark.lab
 
@@ -142,7 +142,7 @@ class PathWorld:
         self._holders.stop_all()
 
 
-class TestNetnsRuntime(AnnouncingContract):
+class TestNetnsRuntime(BaselineContract):
     @pytest.fixture
     def world(self) -> Iterator[NetnsWorld]:
         world = NetnsWorld()

@@ -27,6 +27,7 @@ from .defaultroute import DefaultRoutes
 from .dhcp import drafted
 from .diff import index
 from .host import Host
+from .identities import Identities
 from .ifnames import free_name, prefix_of
 from .intent import free_ports, ports_from, supported
 from .leases import Leases
@@ -49,6 +50,7 @@ class Endpoints:
         self.leases = Leases(host)
         self._addressing = Addressing(host)
         self._defaults = DefaultRoutes(host)
+        self._identities = Identities(host, self.detach)
 
     async def list_all(self, _: Nothing) -> Any:
         host = self._host
@@ -110,6 +112,7 @@ class Endpoints:
             container=sandbox.container,
             ns=HOST if network.driver == "host" else sandbox.ns,
             identity=sandbox.identity,
+            engine_id=sandbox.id,
             ifname=spec.interface_name(request.ifname) if request.ifname else self._free_name(network, sandbox.container),
             mac=spec.mac(request.mac) if request.mac else "",
             default_route=self._defaults.wins(
@@ -125,6 +128,7 @@ class Endpoints:
         )
         draft = drafted(request, network, draft, host.node)
         self._unused_name(draft)
+        draft = self._identities.distinct(draft)
         free_ports(ports, draft.id, host.endpoints.values())
         await host.see_links([network])
         refuse_second(network, draft, host.endpoints.values())
@@ -300,6 +304,7 @@ class Endpoints:
     async def sandbox_changed(self, event: SandboxEvent) -> None:
         """Follow a container: its endpoints wait while it is gone, and are attached again, as they were, when it is back."""
         async with self._host.lock:
+            await self._identities.follow(event)
             for endpoint in self._host.of(event.container):
                 await self.follow(endpoint, event.sandbox)
 
@@ -326,7 +331,7 @@ class Endpoints:
     async def _moved(self, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
         if endpoint.attached:
             endpoint = await self._left(endpoint)
-        back = replace(endpoint, ns=sandbox.ns, identity=sandbox.identity)
+        back = replace(endpoint, ns=sandbox.ns, identity=sandbox.identity, engine_id=sandbox.id)
         await self._host.worker(self._host.reconciler.forget, sandbox.ns)
         await self._host.keep([back])
         self._note(back, await self._ensure(back))
@@ -335,13 +340,14 @@ class Endpoints:
     async def find_all(self) -> None:
         """Look for the container of every endpoint (at start, after events may have been missed); the lock is held."""
         for endpoint in list(self._host.endpoints.values()):
-            kind, _, name = endpoint.container.partition(":")
-            runtime = self._host.runtimes.get(kind)
+            runtime = self._host.runtimes.get(endpoint.container.partition(":")[0])
             if runtime is not None:
-                try:
-                    await self.follow(endpoint, await runtime.find(name))
-                except UsageError:
-                    await self.follow(endpoint, None)
+                sandbox = await self._identities.locate(endpoint, runtime)
+                if sandbox is not None:
+                    await self._identities.recognise(sandbox)
+                current = self._host.endpoints.get(endpoint.id)
+                if current is not None:
+                    await self.follow(current, sandbox)
 
     async def drop_orphans(self) -> set[Netns]:
         """Forget the endpoints of networks that are gone; return their namespaces. The lock is held."""

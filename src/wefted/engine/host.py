@@ -62,6 +62,8 @@ class Host:
     """How full the bridges of each network are."""
     members: dict[str, set[str]] = field(default_factory=dict)
     """Network -> the ids of its endpoints on this host."""
+    inside: dict[str, set[str]] = field(default_factory=dict)
+    """Identity of a sandbox -> the ids of the endpoints in it: two names may mean one namespace."""
     segments: dict[str, Segment] = field(default_factory=dict)
     """By network, until something in the cluster changes."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -239,6 +241,8 @@ class Host:
             known = self.endpoints.pop(endpoint.id, None)
             if known is not None:
                 self.places.leave(known)
+            self._leave(endpoint.id)
+            self.endpoints.pop(endpoint.id, None)
             self.failures.pop(endpoint.id, None)
             if endpoint.id in self.leased:
                 self.leased.discard(endpoint.id)
@@ -283,6 +287,9 @@ class Host:
         known = self.endpoints.get(endpoint.id)
         if known is not None:
             self.places.leave(known)
+        self._leave(endpoint.id)
+        if endpoint.identity:
+            self.inside.setdefault(endpoint.identity, set()).add(endpoint.id)
         self.endpoints[endpoint.id] = endpoint
         self.places.enter(endpoint)
         if endpoint.dhcp is not None:
@@ -290,6 +297,14 @@ class Host:
             self.leases.set()
         self.containers.setdefault(endpoint.container, set()).add(endpoint.id)
         self.members.setdefault(endpoint.network, set()).add(endpoint.id)
+
+    def _leave(self, identifier: str) -> None:
+        """Forget in which sandbox an endpoint is."""
+        before = self.endpoints.get(identifier)
+        if before is not None and before.identity in self.inside:
+            self.inside[before.identity].discard(identifier)
+            if not self.inside[before.identity]:
+                del self.inside[before.identity]
 
     def _container_of(self, owner: str) -> str:
         endpoint = self.endpoints.get(owner)

@@ -136,14 +136,19 @@ class Endpoint:
     dhcp: Dhcp | None = None
     """Set where a DHCP server gives the IPv4 address."""
 
+    engine_id: str = ""
+    """The container's identifier in its engine, by which it is known again when it has been renamed."""
+    made_for: str = ""
+    """The container's name when the endpoint was made, if it has another one now: what follows from it stays as it is."""
+
     @property
     def id(self) -> str:
-        return endpoint_id(self.network, self.container, self.slot)
+        return endpoint_id(self.network, self.made_for or self.container, self.slot)
 
     @property
     def link(self) -> str:
         """The name of its link on the host, where the driver makes one."""
-        return naming.link_name("ve", *_identity(self.network, self.container, self.slot))
+        return naming.link_name("ve", *_identity(self.network, self.made_for or self.container, self.slot))
 
     @property
     def attached(self) -> bool:

@@ -15,11 +15,15 @@ class Sandbox:
     """Canonical: `netns:c1`, `pid:4242`, `path:/proc/4242/ns/net`, `docker:web1`."""
     ns: Netns
     identity: str
+    id: str = ""
+    """The engine's own identifier, which a container keeps when it is renamed; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxEvent:
-    """A container came (`sandbox` is set) or went (it is None)."""
+    """A container came (`sandbox` is set), went (it is None), or was renamed, running or not."""
 
     container: str
     sandbox: Sandbox | None
+    renamed: str = ""
+    """The name that it had before, in full; empty unless it was renamed."""

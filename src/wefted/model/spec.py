@@ -1,6 +1,7 @@
 """The grammar of what people type, wherever they type it: command line, API, YAML file, plugins.
 
     container   [KIND:]NAME                 netns:c1  pid:4242  path:/proc/4242/ns/net  docker:web1  web1
+                KIND:KEY=VALUE              docker:app=web  the container with this label, where the engine has labels
     network     NAME                        1 to 63 of A-Z a-z 0-9 _ . - and no sign first
     interface   NAME                        1 to 15 characters, the kernel's limit, no slash, colon or space
     alias       LABEL[.LABEL...]            a DNS name (RFC 1123)
@@ -76,6 +77,15 @@ def _container_name(text: str, name: str) -> None:
     _plain_name(name, 128, "_.-@+", wrong)
 
 
+def _labelled(text: str, name: str) -> None:
+    """A name, or a label: the value is anything that can be seen, for engines allow that."""
+    key, equals, value = name.partition("=")
+    if not equals:
+        _container_name(text, name)
+    elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}", key, re.ASCII) or not value.isprintable() or len(value) > 256:
+        _wrong("container", text, "a label is KEY=VALUE", "docker:app=web")
+
+
 def _pid(text: str, name: str) -> None:
     if not re.fullmatch(r"[1-9][0-9]{0,6}", name, re.ASCII) or int(name) > 1 << 22:
         _wrong("container", text, "a PID is a number from 1 to 4194304", "pid:4242")
@@ -90,7 +100,13 @@ def _path(text: str, name: str) -> None:
         _wrong("container", text, "the path must not have . or .. or empty parts", "path:/proc/4242/ns/net")
 
 
-_NAMES: dict[str, Callable[[str, str], None]] = {"pid": _pid, "path": _path}
+_NAMES: dict[str, Callable[[str, str], None]] = {
+    "pid": _pid,
+    "path": _path,
+    "docker": _labelled,
+    "podman": _labelled,
+    "containerd": _labelled,
+}
 
 
 def network_name(text: str) -> str:

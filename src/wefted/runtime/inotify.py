@@ -29,10 +29,11 @@ _libc = ctypes.CDLL(find_library("c"), use_errno=True)
 
 
 class Inotify:
-    """One directory at a time, inside a running event loop. `close` (or the end of its life) frees the descriptor."""
+    """Directories, inside a running event loop. `close` (or the end of its life) frees the descriptor."""
 
     def __init__(self) -> None:
-        self._watch = self._descriptor = -1
+        self._descriptor = -1
+        self._watches: dict[int, str] = {}
         self._loop = asyncio.get_running_loop()
         self._descriptor = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._descriptor < 0:
@@ -40,17 +41,21 @@ class Inotify:
         self._woken = asyncio.Event()
         self._loop.add_reader(self._descriptor, self._woken.set)
 
-    def follow(self, directory: str) -> bool:
-        """Watch this directory instead of the one before; return False, and change nothing, when it does not exist."""
-        watch = _libc.inotify_add_watch(self._descriptor, os.fsencode(directory), _ENTRIES)
-        if watch < 0:
-            if ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
-                return False
-            raise _refused(f"inotify_add_watch {directory}")
-        if self._watch not in (-1, watch):
-            _libc.inotify_rm_watch(self._descriptor, self._watch)
-        self._watch = watch
+    def follow(self, *directories: str) -> bool:
+        """Watch these directories instead of those before; return False, and change nothing, when none of them exists."""
+        found = {watch: directory for directory in directories if (watch := self._add(directory)) >= 0}
+        if not found:
+            return False
+        for watch in self._watches.keys() - found.keys():
+            _libc.inotify_rm_watch(self._descriptor, watch)
+        self._watches = found
         return True
+
+    def _add(self, directory: str) -> int:
+        watch: int = _libc.inotify_add_watch(self._descriptor, os.fsencode(directory), _ENTRIES)
+        if watch < 0 and ctypes.get_errno() not in (errno.ENOENT, errno.ENOTDIR):
+            raise _refused(f"inotify_add_watch {directory}")
+        return watch
 
     async def wait(self, timeout: float | None) -> set[str] | None:
         """Return the names of the entries that changed, none after `timeout` seconds; None when the watch itself was lost."""
@@ -61,6 +66,10 @@ class Inotify:
             return set()
         self._woken.clear()
         return self._read()
+
+    def wake(self) -> None:
+        """Let `wait` return now."""
+        self._woken.set()
 
     def close(self) -> None:
         """Free the descriptor; closing twice does nothing."""
@@ -81,7 +90,7 @@ class Inotify:
             while position < len(data):
                 watch, mask, _, length = _EVENT.unpack_from(data, position)
                 position += _EVENT.size + length
-                if watch in (self._watch, -1):
+                if watch in self._watches or watch == -1:
                     lost = lost or bool(mask & _LOST)
                     names.add(os.fsdecode(data[position - length : position].rstrip(b"\0")))
         return None if lost else names - {""}

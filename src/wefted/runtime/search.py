@@ -10,6 +10,7 @@ from wefted.interfaces import Runtime
 from wefted.model import spec
 from wefted.model.sandbox import Sandbox
 
+_LISTS = {"docker": "docker ps", "podman": "podman ps", "containerd": "ctr task ls", "lxc": "lxc-ls -f", "nspawn": "machinectl"}
 UNNAMED = ("pid", "path")
 """Kinds whose containers have no name, so that a bare one cannot mean them."""
 
@@ -47,9 +48,9 @@ async def _anywhere(runtimes: Mapping[str, Runtime], name: str) -> Sandbox:
     if found:
         return found[0]
     for result in results:
-        if isinstance(result, WeftedError):
+        if isinstance(result, WeftedError) and not isinstance(result, NotFound):
             raise result
-    kinds = ", ".join(runtime.kind for runtime in named)
+    kinds = ", ".join(r.kind for r, result in zip(named, results, strict=True) if not isinstance(result, NotFound))
     raise NotFound(f"there is no running container {name!r} (looked in: {kinds})", "make one: ip netns add " + name)
 
 
@@ -64,4 +65,8 @@ async def _tried(runtime: Runtime, name: str) -> Sandbox | WeftedError | None:
 def _hint(wanted: spec.ContainerSpec) -> str:
     if wanted.kind == "netns":
         return f"make it: ip netns add {wanted.name}"
-    return "see whether it runs" if wanted.kind != "path" else "there must be a network namespace at that path"
+    return (
+        f"see what runs: {_LISTS.get(wanted.kind, 'ps')}"
+        if wanted.kind != "path"
+        else "there must be a network namespace at that path"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import count
 
 from wefted.errors import UsageError
@@ -13,7 +14,7 @@ from wefted.model.sandbox import Sandbox, SandboxEvent
 
 
 class FakeRuntime:
-    """Implements `Runtime`. Containers come and go by `add` and `remove`."""
+    """Implements `Runtime`. Containers come and go by `add` and `remove`, and are called otherwise by `rename`."""
 
     def __init__(self, kind: str = "netns") -> None:
         self.kind = kind
@@ -21,13 +22,14 @@ class FakeRuntime:
         self._sharing: set[str] = set()
         self._watchers: list[asyncio.Queue[SandboxEvent]] = []
         self._numbers = count(1)
+        self._identifiers: dict[str, str] = {}
 
     async def find(self, name: str) -> Sandbox | None:
         """Return the sandbox of a container that was added. Raises `UsageError` for a bad name, and where it was told to."""
         spec.container(f"{self.kind}:{name}")
         if name in self._sharing:
             raise UsageError(f"container {self.kind}:{name} shares the host's network")
-        return self._sandboxes.get(name)
+        return self._sandboxes.get(name) or next((s for s in self._sandboxes.values() if name and s.id.startswith(name)), None)
 
     def watch(self) -> AsyncIterator[SandboxEvent]:
         """Yield what comes and goes from the moment of this call on."""
@@ -39,7 +41,8 @@ class FakeRuntime:
         """Start a container, again if it runs; its namespace stands at `ns`, and is another one each time."""
         container = f"{self.kind}:{name}"
         path = Netns(ns or f"/run/fake/{self.kind}/{name}")
-        sandbox = Sandbox(container=container, ns=path, identity=f"fake:{next(self._numbers)}")
+        identifier = self._identifiers.setdefault(name, f"{next(self._numbers):064x}"[::-1])
+        sandbox = Sandbox(container=container, ns=path, identity=f"fake:{next(self._numbers)}", id=identifier)
         self._sandboxes[name] = sandbox
         self._tell(SandboxEvent(container=container, sandbox=sandbox))
         return sandbox
@@ -48,6 +51,18 @@ class FakeRuntime:
         """Stop a container. Raises `KeyError` when it does not run."""
         del self._sandboxes[name]
         self._tell(SandboxEvent(container=f"{self.kind}:{name}", sandbox=None))
+
+    def rename(self, name: str, new: str) -> None:
+        """Call a container otherwise, whether it runs or not; the new name belongs to nobody."""
+        container = f"{self.kind}:{new}"
+        self._identifiers[new] = self._identifiers.pop(name)
+        if name in self._sandboxes:
+            self._sandboxes[new] = replace(self._sandboxes.pop(name), container=container)
+        self._tell(SandboxEvent(container=container, sandbox=self._sandboxes.get(new), renamed=f"{self.kind}:{name}"))
+
+    def forget(self, name: str) -> None:
+        """Let the next container of this name be another one, as after `docker rm`."""
+        self._identifiers.pop(name, None)
 
     def share_host(self, name: str) -> None:
         """Start a container that has no namespace of its own."""

@@ -138,6 +138,10 @@ class AnnouncingContract(ReturningContract):
         assert event.sandbox is not None
         assert event.sandbox == await world.runtime.find(name)
 
+
+class BaselineContract(AnnouncingContract):
+    """Further tests, for runtimes that know what there is as soon as they begin to watch."""
+
     async def test_what_was_there_before_is_not_told(self, world: World) -> None:
         old = world.make()
         async with watching(world.runtime) as events:
@@ -145,6 +149,36 @@ class AnnouncingContract(ReturningContract):
             seen: list[str] = []
             await until(events, lambda e: seen.append(e.container) or e.container.endswith(f":{new}"))  # type: ignore[func-returns-value]
         assert f"{world.runtime.kind}:{old}" not in seen
+
+
+class RenamingWorld(World, Protocol):
+    """Containers that can be renamed and that have an identifier."""
+
+    def rename(self, name: str) -> str:
+        """Rename a container, running or not; return its new name."""
+
+
+class RenamingContract(AnnouncingContract):
+    """Further tests, for engines that give their containers identifiers and names that change."""
+
+    async def test_the_beginning_of_an_identifier_is_enough(self, world: RenamingWorld) -> None:
+        found = await world.runtime.find(world.make())
+        assert found is not None
+        assert found.id
+        assert await world.runtime.find(found.id[:12]) == found
+        assert await world.runtime.find(found.id) == found
+
+    async def test_a_watch_tells_a_new_name(self, world: RenamingWorld) -> None:
+        before = await world.runtime.find(name := world.make())
+        assert before is not None
+        async with watching(world.runtime) as events:
+            new = world.rename(name)
+            event = await until(events, lambda e: bool(e.renamed))
+        assert (event.container, event.renamed) == (f"{world.runtime.kind}:{new}", before.container)
+        assert event.sandbox == await world.runtime.find(new)
+        assert event.sandbox is not None
+        assert (event.sandbox.identity, event.sandbox.id) == (before.identity, before.id)
+        assert await world.runtime.find(name) is None
 
 
 class watching:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from wefted.testing.runtime import FakeRuntime
-from wefted.testing.runtime_contract import AnnouncingContract
+from wefted.testing.runtime_contract import BaselineContract, RenamingContract
 
 
 class FakeWorld:
@@ -28,12 +28,16 @@ class FakeWorld:
     def recreate(self, name: str) -> None:
         self.runtime.add(name)
 
+    def rename(self, name: str) -> str:
+        self.runtime.rename(name, f"{name}-new")
+        return f"{name}-new"
+
     def sharing_host(self) -> str:
         self.runtime.share_host("host")
         return "host"
 
 
-class TestFakeRuntime(AnnouncingContract):
+class TestFakeRuntime(BaselineContract, RenamingContract):
     @pytest.fixture
     def world(self) -> FakeWorld:
         return FakeWorld()

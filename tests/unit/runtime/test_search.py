@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wefted.errors import NotFound, Unreachable, UsageError
+from wefted.model import spec
 from wefted.model.sandbox import Sandbox
 from wefted.runtime import RUNTIMES, search
 from wefted.testing.runtime import FakeRuntime
@@ -85,5 +86,16 @@ async def test_a_bad_name_is_refused(text: str) -> None:
         await search.find(runtimes(FakeRuntime("netns")), text)
 
 
+async def test_an_engine_that_is_not_here_is_no_reason() -> None:
+    class Absent(FakeRuntime):
+        async def find(self, name: str) -> Sandbox | None:
+            raise NotFound(f"there is no {self.kind}")
+
+    with pytest.raises(NotFound, match=r"no running container 'c1' \(looked in: netns\)"):
+        await search.find(runtimes(FakeRuntime("netns"), Absent("docker")), "c1")
+    with pytest.raises(NotFound, match="there is no docker"):
+        await search.find(runtimes(Absent("docker")), "docker:c1")
+
+
 def test_every_runtime_is_registered_under_its_own_kind() -> None:
-    assert {kind: make().kind for kind, make in RUNTIMES.items()} == {kind: kind for kind in ("netns", "pid", "path")}
+    assert {kind: make().kind for kind, make in RUNTIMES.items()} == {kind: kind for kind in spec.KINDS}
