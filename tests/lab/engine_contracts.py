@@ -1,4 +1,4 @@
-"""The contract of runtimes, with real engines: `test_engine_runtimes.py` runs it inside a virtual host and shows the results."""
+"""The contract of runtimes with real engines. `test_engine_runtimes.py` runs it inside a virtual host and shows the results."""
 
 from __future__ import annotations
 

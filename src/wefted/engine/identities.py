@@ -89,7 +89,7 @@ class Identities:
             return
         networks, ifnames = {e.network for e in moving}, {e.ifname for e in moving}
         await self._detach([e for e in self._host.of(new) if e.network in networks or e.ifname in ifnames])
-        log.info("container was renamed", extra={"container": old, "name": new})
+        log.info("container was renamed", extra={"container": old, "now": new})
         self._host.containers.pop(old, None)
         await self._host.keep([renamed(e, new) for e in moving])
 
