@@ -145,6 +145,47 @@ class TestDocker:
         assert seen_inside(h1, "docker", f"{name}-new", "net0") == seen
         h1.run(["docker", "rm", "-f", f"{name}-new"])
 
+    def test_names_resolve_in_it_and_its_resolver_is_given_back(self, h1: Host, web: tuple[str, list[str]]) -> None:
+        name, seen = web
+        docker_run(h1, "asks")
+        path = h1.root / h1.run(["docker", "inspect", "--format", "{{.ResolvConfPath}}", "asks"]).stdout.strip().lstrip("/")
+        before = path.read_text()
+        row = wefted(h1, "network", "connect", "blue", "asks")[0]
+        ask = ["docker", "exec", "asks", "getent", "ahostsv4", f"{name}.blue"]
+        within(2.0, lambda: seen[1] in h1.run(ask, check=False).stdout, "the name")
+        assert f"nameserver {row['gateways'][0]}\n" in path.read_text()
+        h1.run(["docker", "restart", "asks"])
+        within(2.0, lambda: seen[1] in h1.run(ask, check=False).stdout, "the name, after a restart")
+        wefted(h1, "network", "disconnect", "blue", "asks")
+        within(2.0, lambda: path.read_text() == before, "Docker's own file")
+        h1.run(["docker", "rm", "-f", "asks"])
+
+    def test_dockers_own_names_go_first_where_it_has_some(self, h1: Host, web: tuple[str, list[str]]) -> None:
+        h1.run(["docker", "network", "create", "apps"])
+        docker_run(h1, "inapps", "--net", "apps")
+        path = h1.root / h1.run(["docker", "inspect", "--format", "{{.ResolvConfPath}}", "inapps"]).stdout.strip().lstrip("/")
+        before = path.read_text()
+        assert "127.0.0.11" in before
+        wefted(h1, "network", "connect", "blue", "inapps")
+        within(2.0, lambda: wefted(h1, "dns", "lookup", "inapps", check=False).returncode == 0, "its name")
+        assert path.read_text() == before
+        h1.run(["docker", "rm", "-f", "inapps"])
+        h1.run(["docker", "network", "rm", "apps"])
+        wefted(h1, "network", "disconnect", "blue", "docker:inapps")
+
+    def test_docker_can_attach_it_too(self, h1: Host, web: tuple[str, list[str]]) -> None:
+        """Docker calls its interfaces eth0, eth1, ...: ours have other names."""
+        docker_run(h1, "busy")
+        assert wefted(h1, "network", "connect", "blue", "busy")[0]["ifname"] == "weft0"
+        h1.run(["docker", "network", "create", "more"])
+        h1.run(["docker", "network", "connect", "more", "busy"])
+        h1.run(["docker", "restart", "busy"])
+        within(2.0, lambda: ready(h1, "docker:busy") and bool(seen_inside(h1, "docker", "busy", "weft0")), "all of them")
+        assert seen_inside(h1, "docker", "busy", "eth1")
+        h1.run(["docker", "rm", "-f", "busy"])
+        h1.run(["docker", "network", "rm", "more"])
+        wefted(h1, "network", "disconnect", "blue", "docker:busy")
+
     def test_a_container_in_the_hosts_network_is_refused(self, h1: Host) -> None:
         docker_run(h1, "open", "--net", "host")
         before = h1.run(["ip", "-j", "address"]).stdout

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 from wefted.drivers import DRIVERS
@@ -18,7 +18,9 @@ from wefted.engine.engine import LocalEngine
 from wefted.errors import UsageError
 from wefted.model.network import Endpoint
 from wefted.model.objects import IPAddress
-from wefted.runtime.resolvconf import KIND, ResolvConfs, text
+from wefted.runtime import dockerresolv, resolvconf
+from wefted.runtime.dockerresolv import DockerResolvConfs
+from wefted.runtime.resolvconf import ResolvConfs, Resolvers, text
 from wefted.services.dns.server import Server
 from wefted.services.dns.upstream import Forwarder
 from wefted.services.dns.zone import folded, valid
@@ -37,12 +39,12 @@ RETRY = 5.0
 class NameService:
     """One task of the agent. What fails is told in `status`, and the agent goes on."""
 
-    def __init__(self, engine: LocalEngine, address: str, files: ResolvConfs | None = None) -> None:
+    def __init__(self, engine: LocalEngine, address: str, files: Mapping[str, Resolvers] | None = None) -> None:
         """Take the address for the host itself, or `off`. Raises `UsageError`."""
         self._host = engine.host
         self._names = engine.names
         self._own = own_address(address)
-        self._files = files or ResolvConfs()
+        self._files = files or {resolvconf.KIND: ResolvConfs(), dockerresolv.KIND: DockerResolvConfs()}
         self._server = Server(engine.names.zone, Forwarder(own=lambda: self._server.addresses).ask)
         self._unwritten: dict[str, str] = {}
         """Container -> why its resolv.conf is not what it should be."""
@@ -50,6 +52,8 @@ class NameService:
         """Container -> the ids of the endpoints that its resolv.conf speaks of."""
         self._spoken_of: dict[str, str] = {}
         """The same the other way round: a look at what changed must not go through all containers."""
+        self._engine_ids: dict[str, str] = {}
+        """Container -> its engine's identifier, when its resolv.conf was written."""
 
     async def run(self) -> None:
         """Follow the host until cancelled."""
@@ -100,15 +104,15 @@ class NameService:
 
     def _write(self, containers: Iterable[str]) -> None:
         for container in containers:
-            kind, _, name = container.partition(":")
-            if kind == KIND:
+            kind = container.partition(":")[0]
+            if kind in self._files:
                 try:
-                    self._write_one(container, name)
+                    self._write_one(container, self._files[kind])
                     self._unwritten.pop(container, None)
                 except OSError as error:
                     self._unwritten[container] = f"cannot write the resolv.conf of {container}: {error.strerror}"
 
-    def _write_one(self, container: str, name: str) -> None:
+    def _write_one(self, container: str, files: Resolvers) -> None:
         endpoints = sorted(self._host.of(container), key=lambda e: (not e.default_route, e.ifname))
         servers = [server for endpoint in endpoints for server in self._servers(endpoint)]
         if servers:
@@ -126,6 +130,24 @@ class NameService:
         if endpoints:
             self._written[container] = endpoints
             self._spoken_of |= dict.fromkeys(endpoints, container)
+            self._engine_ids[container] = endpoints[0].engine_id
+            files.write(self._key(container), text(servers, [*(f"{e.network.lower()}.{domain}" for e in endpoints), domain]))
+            self._written[container] = {e.id for e in endpoints}
+        else:
+            if not self._renamed(container):
+                files.remove(self._key(container))
+            self._written.pop(container, None)
+            self._engine_ids.pop(container, None)
+
+    def _key(self, container: str) -> str:
+        """Return the word that tells a container's file from others: its name, or the identifier that its engine gives it."""
+        kind, _, name = container.partition(":")
+        return name if kind == resolvconf.KIND else self._engine_ids.get(container, "")
+
+    def _renamed(self, container: str) -> bool:
+        """Whether the file is that of a container which is known by another name now."""
+        identifier = self._engine_ids.get(container, "")
+        return bool(identifier) and any(e.engine_id == identifier for e in self._host.endpoints.values())
 
     def _servers(self, endpoint: Endpoint) -> list[IPAddress]:
         """Return whom a container asks through an endpoint: us, at gateways where we really listen, and its LAN's servers."""
@@ -134,11 +156,13 @@ class NameService:
         return ours if lease is None else [*ours, *lease.dns]
 
     def _sweep(self) -> None:
-        """Remove the files of containers that went while no agent ran."""
-        for name in self._files.ours():
-            if not self._host.of(f"{KIND}:{name}"):
-                with contextlib.suppress(OSError):
-                    self._files.remove(name)
+        """Undo the files of containers that went while no agent ran."""
+        used = {e.engine_id for e in self._host.endpoints.values()}
+        for kind, files in self._files.items():
+            for name in files.ours():
+                if name not in used and not self._host.of(f"{kind}:{name}"):
+                    with contextlib.suppress(OSError):
+                        files.remove(name)
 
 
 def _lease_domains(endpoints: Iterable[Endpoint]) -> list[str]:

@@ -19,6 +19,7 @@ from .output import changes, show
 
 if TYPE_CHECKING:
     from wefted.config import Config
+    from wefted.runtime.resolvconf import Resolvers
 
 FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "features.json")
 FOLDERS = ("sysctl", "lent")
@@ -69,19 +70,23 @@ def _paths(config: Config) -> Sequence[Path]:
 
 
 def _resolvers() -> list[Path]:
-    """Return what we have written for `ip netns exec`."""
-    from wefted.runtime.resolvconf import DIRECTORY, ResolvConfs
-
-    return [DIRECTORY / name / "resolv.conf" for name in ResolvConfs().ours()]
+    """Return what we have written for `ip netns exec`, and in Docker's files."""
+    return [files.path(name) for files in _resolver_files() for name in files.ours()]
 
 
 def _remove_resolvers() -> list[Path]:
+    found = _resolvers()
+    for files in _resolver_files():
+        for name in files.ours():
+            files.remove(name)
+    return found
+
+
+def _resolver_files() -> Sequence[Resolvers]:
+    from wefted.runtime.dockerresolv import DockerResolvConfs
     from wefted.runtime.resolvconf import ResolvConfs
 
-    found, files = _resolvers(), ResolvConfs()
-    for path in found:
-        files.remove(path.parent.name)
-    return found
+    return ResolvConfs(), DockerResolvConfs()
 
 
 def _remove(path: Path) -> bool:

@@ -369,7 +369,7 @@ class Endpoints:
     # -- choosing --------------------------------------------------------------------------------------------------
 
     def _free_name(self, network: Network, container: str, after: str = "") -> str:
-        return free_name(prefix_of(network), (endpoint.ifname for endpoint in self._host.of(container)), after)
+        return free_name(prefix_of(network, container), (endpoint.ifname for endpoint in self._host.of(container)), after)
 
     def _unused_name(self, draft: Endpoint) -> None:
         for other in self._host.of(draft.container):

@@ -9,13 +9,18 @@ from wefted.errors import UsageError
 from wefted.model.network import Network
 
 MOST_INTERFACES = 256
+NAMING_ENGINES = ("docker:", "podman:")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,10}(?<![0-9])")
 """It must leave room for a number: a name has 15 characters (IFNAMSIZ)."""
 
 
-def prefix_of(network: Network) -> str:
-    """Return what the names begin with. Raises `UsageError` for a prefix that leaves no room for a number."""
-    prefix = network.option("ifprefix", "eth")
+def prefix_of(network: Network, container: str = "") -> str:
+    """Return what the names begin with. Raises `UsageError` for a prefix that leaves no room for a number.
+
+    Docker and podman give their containers eth0, eth1 and so on, also while these run, and fail where a name is in use.
+    """
+    default = "weft" if container.startswith(NAMING_ENGINES) else "eth"
+    prefix = network.option("ifprefix", default)
     if not _PREFIX.fullmatch(prefix):
         raise UsageError(
             f"network {network.name!r}: option ifprefix is {prefix!r}, which cannot begin the name of an interface",

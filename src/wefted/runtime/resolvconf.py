@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from wefted.model.objects import IPAddress
 
@@ -28,6 +29,22 @@ def text(servers: Sequence[IPAddress], search: Iterable[str]) -> str:
     return "\n".join([*lines, f"search {' '.join(dict.fromkeys(search))}", "options ndots:1", ""])
 
 
+class Resolvers(Protocol):
+    """The files of one kind of container; `name` is what tells its containers apart for good."""
+
+    def write(self, name: str, content: str) -> None:
+        """Make a container's file ours, unless it is somebody else's. Raises `OSError`."""
+
+    def remove(self, name: str) -> None:
+        """Undo that. Raises `OSError`."""
+
+    def ours(self) -> list[str]:
+        """Return the containers whose file is ours."""
+
+    def path(self, name: str) -> Path:
+        """Return where a container's file is."""
+
+
 class ResolvConfs:
     """The files below one directory."""
 
@@ -36,7 +53,7 @@ class ResolvConfs:
 
     def write(self, name: str, content: str) -> None:
         """Write the file of a namespace unless it is somebody else's. Raises `OSError`."""
-        path = self._path(name)
+        path = self.path(name)
         if is_ours(path):
             if path.read_text() == content:
                 return
@@ -50,7 +67,7 @@ class ResolvConfs:
 
     def remove(self, name: str) -> None:
         """Remove the file of a namespace if it is ours, and the directory that nobody else uses. Raises `OSError`."""
-        path = self._path(name)
+        path = self.path(name)
         if not is_ours(path):
             return
         path.unlink()
@@ -65,9 +82,10 @@ class ResolvConfs:
             names = os.listdir(self._directory)
         except OSError:
             return []
-        return sorted(name for name in names if is_ours(self._path(name)))
+        return sorted(name for name in names if is_ours(self.path(name)))
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """Return where the file of a namespace is."""
         return self._directory / name / "resolv.conf"
 
 
