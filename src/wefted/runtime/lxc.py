@@ -1,5 +1,6 @@
 """LXC, and LXD and Incus on it: the control groups that hold what runs, `lxc.payload.NAME` (LXC 4 and later) or `lxc/NAME`.
 
+LXC makes them in the group of process 1, and in the root where that is systemd's `init.scope` (cgfsng.c, prune_init_scope).
 The first process of a container is the one in its group that is number 1 in its own pid namespace (`NSpid` in
 proc_pid_status(5)).
 """
@@ -27,16 +28,25 @@ class LxcFiles:
         self._proc = Path(proc)
 
     def directories(self) -> Sequence[str]:
-        roots = [str(hierarchy) for hierarchy in self._hierarchies if hierarchy.is_dir()]
-        old = [str(hierarchy / OLD) for hierarchy in self._hierarchies if (hierarchy / OLD).is_dir()]
-        return [*roots, *old] or [str(self._hierarchies[0])]
+        bases = self._bases()
+        return [str(base) for base in (*bases, *(base / OLD for base in bases)) if base.is_dir()] or [str(self._hierarchies[0])]
 
     def entries(self) -> Iterable[Entry]:
         groups: dict[str, list[Path]] = {}
-        for hierarchy in self._hierarchies:
-            for group in _groups(hierarchy):
+        for base in self._bases():
+            for group in _groups(base):
                 groups.setdefault(group.name.removeprefix(PAYLOAD), []).append(group)
         return [Entry(name=name, pid=self._first(found)) for name, found in sorted(groups.items())]
+
+    def _bases(self) -> list[Path]:
+        """Return where LXC makes its groups: in the roots, or in the groups of process 1."""
+        try:
+            lines = (self._proc / "1" / "cgroup").read_text().splitlines()
+        except OSError:
+            lines = []
+        first = {line.split(":", 2)[-1].removesuffix("/init.scope").lstrip("/") for line in lines}
+        found = {hierarchy / group for hierarchy in self._hierarchies for group in {"", *first}}
+        return sorted(base for base in found if base.is_dir())
 
     def _first(self, groups: Iterable[Path]) -> int:
         pids = {pid for group in groups for pid in _processes(group)}

@@ -102,12 +102,13 @@ def test_nspawn_tells_registered_containers(tmp_path: Path) -> None:
     assert found == {"web": ME, "dead": 0}
 
 
-@pytest.mark.parametrize("group", ["lxc.payload.web", "lxc/web"])
+@pytest.mark.parametrize("group", ["lxc.payload.web", "lxc/web", "init/lxc.payload.web"])
 def test_lxc_tells_what_has_a_group_and_a_first_process(tmp_path: Path, group: str) -> None:
     """The container's init has made a group of its own below; a helper that entered later is no first process."""
     write(tmp_path / "cgroup" / group / "cgroup.procs", "11\n")
     write(tmp_path / "cgroup" / group / "init.scope" / "cgroup.procs", "12\n13\n")
     write(tmp_path / "cgroup" / "lxc.monitor.web" / "cgroup.procs", "10\n")
+    write(tmp_path / "proc" / "1" / "cgroup", "8:pids:/init\n2:cpu:/init\n1:name=systemd:/init.scope\n0::/\n")
     for pid, numbers in ((10, "10"), (11, "11\t40"), (12, "12\t1"), (13, "13\t2")):
         write(tmp_path / "proc" / str(pid) / "status", f"Name:\tx\nNSpid:\t{numbers}\n")
     files = LxcFiles([str(tmp_path / "cgroup"), str(tmp_path / "absent")], str(tmp_path / "proc"))
