@@ -41,7 +41,7 @@ class DockerRuntime:
         spec.container(f"{self.kind}:{name}")
         self._api.require()
         for filters in _ways(name):
-            listed = await self._api.get("/containers/json", filters=filters)
+            listed = [one for one in await self._api.get("/containers/json", filters=filters) if _means(name, filters, one)]
             if len(listed) > 1:
                 names = ", ".join(sorted(_listed_name(one) for one in listed))
                 raise UsageError(f"container {self.kind}:{name} may be any of {names}", "give its name")
@@ -173,6 +173,13 @@ def _ways(name: str) -> list[dict[str, list[str]]]:
         return [{"label": [name]}]
     ways = [{"name": [f"^/?{re.escape(name)}$"]}]
     return [*ways, {"id": [name]}] if re.fullmatch(r"[0-9a-f]{1,64}", name) else ways
+
+
+def _means(name: str, filters: Json, listed: Json) -> bool:
+    """Whether a container is what was asked for: engines differ in how loosely they take a filter."""
+    if "id" in filters:
+        return str(listed["Id"]).startswith(name)
+    return "label" in filters or f"/{name}" in (listed.get("Names") or ())
 
 
 def _listed_name(listed: Json) -> str:
