@@ -8,6 +8,7 @@ import errno
 import os
 import struct
 from ctypes.util import find_library
+from weakref import WeakSet
 
 from wefted.errors import KernelError
 
@@ -95,7 +96,7 @@ class _Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.users = 0
         self._loop = loop
-        self._listeners: dict[int, set[Inotify]] = {}
+        self._listeners: dict[int, WeakSet[Inotify]] = {}
         self._descriptor = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._descriptor < 0:
             raise _refused("inotify_init1")
@@ -105,13 +106,13 @@ class _Hub:
         """Return the watch of a directory (the kernel has one for each), or a negative number when it does not exist."""
         watch: int = _libc.inotify_add_watch(self._descriptor, os.fsencode(directory), _ENTRIES)
         if watch >= 0:
-            self._listeners.setdefault(watch, set()).add(listener)
+            self._listeners.setdefault(watch, WeakSet()).add(listener)
         elif ctypes.get_errno() not in (errno.ENOENT, errno.ENOTDIR):
             raise _refused(f"inotify_add_watch {directory}")
         return watch
 
     def remove(self, watch: int, listener: Inotify) -> None:
-        listeners = self._listeners.get(watch, set())
+        listeners = self._listeners.get(watch, WeakSet())
         listeners.discard(listener)
         if not listeners and self._listeners.pop(watch, None) is not None:
             _libc.inotify_rm_watch(self._descriptor, watch)

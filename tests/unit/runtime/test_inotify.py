@@ -76,6 +76,14 @@ async def test_a_directory_that_goes_is_told_to_all_of_its_watchers(tmp_path: Pa
     second.close()
 
 
+async def test_one_that_is_forgotten_frees_what_it_had(tmp_path: Path) -> None:
+    before = descriptors()
+    watcher = Inotify()
+    watcher.follow(str(tmp_path))
+    del watcher
+    assert descriptors() == before
+
+
 async def test_silence_and_a_nudge(tmp_path: Path) -> None:
     watcher = Inotify()
     watcher.follow(str(tmp_path))
