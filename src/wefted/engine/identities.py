@@ -71,7 +71,7 @@ class Identities:
             found = await runtime.find(endpoint.container.partition(":")[2])
             if endpoint.engine_id and (found is None or found.id != endpoint.engine_id):
                 found = await runtime.find(endpoint.engine_id) or found
-            return found
+            return found if found is not None and _is_its_own(found, endpoint) else None
         except (NotFound, Unreachable):
             return self._unchanged(endpoint)
         except UsageError:
@@ -98,6 +98,11 @@ def renamed(endpoint: Endpoint, new: str) -> Endpoint:
     """Return an endpoint under its container's new name, with the same key."""
     first = endpoint.made_for or endpoint.container
     return replace(endpoint, container=new, made_for="" if first == new else first)
+
+
+def _is_its_own(found: Sandbox, endpoint: Endpoint) -> bool:
+    """Whether a sandbox is that of the endpoint's container, and not of another one in whose namespace that lives now."""
+    return found.container == endpoint.container or bool(found.id) and found.id == endpoint.engine_id
 
 
 def _kind(container: str) -> str:

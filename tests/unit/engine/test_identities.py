@@ -111,6 +111,15 @@ async def test_a_namespace_is_attached_once_whatever_it_is_called() -> None:
     await host.call("network.connect", network="net", containers=["twin"])
 
 
+async def test_who_moves_into_another_containers_namespace_has_none_of_his_own() -> None:
+    host = await attached("c1", "c2")
+    other = await host.runtime.find("c2")
+    assert other is not None
+    host.runtime._sandboxes["c1"] = other  # made anew with --net container:c2
+    await host.settle()
+    assert {name: row["state"] for name, row in (await listed(host)).items()} == {"netns:c1": "down", "netns:c2": "up"}
+
+
 @pytest.mark.parametrize("error", [Unreachable("it hangs"), NotFound("it is not there")])
 async def test_while_an_engine_is_away_what_still_stands_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, error: Exception
