@@ -102,7 +102,7 @@ def renamed(endpoint: Endpoint, new: str) -> Endpoint:
 
 def _is_its_own(found: Sandbox, endpoint: Endpoint) -> bool:
     """Whether a sandbox is that of the endpoint's container, and not of another one in whose namespace that lives now."""
-    return found.container == endpoint.container or bool(found.id) and found.id == endpoint.engine_id
+    return found.container == endpoint.container or (bool(found.id) and found.id == endpoint.engine_id)
 
 
 def _kind(container: str) -> str:
