@@ -118,11 +118,14 @@ class NameService:
         if servers:
             domain = self._host.domain
             search = [*(f"{e.network.lower()}.{domain}" for e in endpoints), domain, *_lease_domains(endpoints)]
-            self._files.write(name, text(servers, search))
+            self._engine_ids[container] = endpoints[0].engine_id
+            files.write(self._key(container), text(servers, search))
             self._note(container, {e.id for e in endpoints})
         else:
-            self._files.remove(name)
+            if not self._renamed(container):
+                files.remove(self._key(container))
             self._note(container, set())
+            self._engine_ids.pop(container, None)
 
     def _note(self, container: str, endpoints: set[str]) -> None:
         for gone in self._written.pop(container, set()) - endpoints:
@@ -130,14 +133,6 @@ class NameService:
         if endpoints:
             self._written[container] = endpoints
             self._spoken_of |= dict.fromkeys(endpoints, container)
-            self._engine_ids[container] = endpoints[0].engine_id
-            files.write(self._key(container), text(servers, [*(f"{e.network.lower()}.{domain}" for e in endpoints), domain]))
-            self._written[container] = {e.id for e in endpoints}
-        else:
-            if not self._renamed(container):
-                files.remove(self._key(container))
-            self._written.pop(container, None)
-            self._engine_ids.pop(container, None)
 
     def _key(self, container: str) -> str:
         """Return the word that tells a container's file from others: its name, or the identifier that its engine gives it."""

@@ -238,17 +238,8 @@ class Host:
         if ops:
             self.book.written(ops, await self.local.write(ops))
         for endpoint in todo:
-            known = self.endpoints.pop(endpoint.id, None)
-            if known is not None:
-                self.places.leave(known)
             self._leave(endpoint.id)
-            self.endpoints.pop(endpoint.id, None)
             self.failures.pop(endpoint.id, None)
-            if endpoint.id in self.leased:
-                self.leased.discard(endpoint.id)
-                self.leases.set()
-            self.containers.get(endpoint.container, set()).discard(endpoint.id)
-            self.members.get(endpoint.network, set()).discard(endpoint.id)
         self._rename(keys.published(self.node.id, e.id) for e in todo)
         self.announce(e.id for e in todo)
 
@@ -284,27 +275,29 @@ class Host:
         self.moved.set()
 
     def _enter(self, endpoint: Endpoint) -> None:
-        known = self.endpoints.get(endpoint.id)
-        if known is not None:
-            self.places.leave(known)
         self._leave(endpoint.id)
-        if endpoint.identity:
-            self.inside.setdefault(endpoint.identity, set()).add(endpoint.id)
         self.endpoints[endpoint.id] = endpoint
         self.places.enter(endpoint)
+        self.containers.setdefault(endpoint.container, set()).add(endpoint.id)
+        self.members.setdefault(endpoint.network, set()).add(endpoint.id)
+        if endpoint.identity:
+            self.inside.setdefault(endpoint.identity, set()).add(endpoint.id)
         if endpoint.dhcp is not None:
             self.leased.add(endpoint.id)
             self.leases.set()
-        self.containers.setdefault(endpoint.container, set()).add(endpoint.id)
-        self.members.setdefault(endpoint.network, set()).add(endpoint.id)
 
     def _leave(self, identifier: str) -> None:
-        """Forget in which sandbox an endpoint is."""
-        before = self.endpoints.get(identifier)
-        if before is not None and before.identity in self.inside:
-            self.inside[before.identity].discard(identifier)
-            if not self.inside[before.identity]:
-                del self.inside[before.identity]
+        known = self.endpoints.pop(identifier, None)
+        if known is None:
+            return
+        self.places.leave(known)
+        for table, key in ((self.containers, known.container), (self.members, known.network), (self.inside, known.identity)):
+            table.get(key, set()).discard(identifier)
+            if not table.get(key):
+                table.pop(key, None)
+        if known.dhcp is not None:
+            self.leased.discard(identifier)
+            self.leases.set()
 
     def _container_of(self, owner: str) -> str:
         endpoint = self.endpoints.get(owner)
