@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
 
 from wefted import errors
 from wefted.errors import Unreachable, WeftedError
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # as typing's, which takes as long to import as all of this
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 
 def complete(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -6,10 +6,17 @@ import gc
 import sys
 from collections.abc import Sequence
 
+from wefted.compat import CLASSICS
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit code. See `wefted.errors` for what the codes mean."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    name = sys.argv[0].rpartition("/")[2]
+    if arguments is None and name in CLASSICS:
+        from .classic import run
+
+        return run(name, words)
     if words == ["--version"]:
         from wefted import __version__
 

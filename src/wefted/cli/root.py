@@ -29,6 +29,7 @@ COMMANDS = {
     "flannel": "flannel",
     "plan": "document",
     "apply": "document",
+    "compat": "compat",
     "lab": "lab",
     "demo": "demo",
     "bench": "bench",

@@ -12,8 +12,9 @@ import fcntl
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from wefted.model.objects import HOST, Netns
 
@@ -37,6 +38,15 @@ def unshare() -> None:
     """Move the calling thread into a new network namespace, which lives while something holds it. Raises `OSError`."""
     if _libc.unshare(CLONE_NEWNET):
         raise _error("unshare")
+
+
+def become(ns: Netns, argv: Sequence[str]) -> NoReturn:
+    """Let a program take this process's place, in the namespace at this path. Raises `Refused`, `FileNotFoundError`, `OSError`.
+
+    The files of the host stay; /sys shows the host's links still, as with `nsenter --net`.
+    """
+    setns(open_netns(ns))
+    os.execvp(argv[0], list(argv))
 
 
 def identity(fd: int) -> str:

@@ -1,0 +1,62 @@
+"""`wefted compat`: the classics' own command lines, and their installation under their own names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from .call import perform
+from .command import Command, Group, json_option
+from .output import show
+
+if TYPE_CHECKING:
+    from wefted.config import Config
+
+_AS_TYPED = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@click.group(cls=Group)
+def compat() -> None:
+    """Type what you always typed: the commands of other tools, done by wefted."""
+
+
+@compat.command(
+    context_settings=_AS_TYPED,
+    add_help_option=False,
+    epilog="""
+    wefted compat pipework br1 web1 192.168.1.1/24
+    wefted compat pipework br1 -i eth2 web1 192.168.2.1/24@192.168.2.254 U:web1@10
+    wefted compat pipework eth1 web1 dhcp
+    wefted compat pipework --detach br1 web1
+    """,
+)
+@click.argument("words", metavar="ARGS...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def pipework(ctx: click.Context, words: Sequence[str]) -> None:
+    """Pipework: give a container an interface on a bridge or a physical interface of this host."""
+    from wefted.compat import pipework
+
+    config: Config = ctx.obj
+    ctx.exit(pipework.main(words, lambda operation, parameters: perform(config, operation, parameters)))
+
+
+@compat.command(cls=Command, epilog="wefted compat install /usr/local/bin")
+@click.argument("directory", metavar="DIR")
+@json_option
+def install(directory: str, as_json: bool) -> None:
+    """Put the classics into a directory under their own names; foreign files are never overwritten."""
+    from wefted.compat import install
+
+    show({"installed": install.install(directory)}, as_json, lambda value: value["installed"])
+
+
+@compat.command(cls=Command, epilog="wefted compat uninstall /usr/local/bin")
+@click.argument("directory", metavar="DIR")
+@json_option
+def uninstall(directory: str, as_json: bool) -> None:
+    """Take them away again; foreign files of the same names stay."""
+    from wefted.compat import install
+
+    show({"removed": install.uninstall(directory)}, as_json, lambda value: value["removed"])

@@ -1,0 +1,7 @@
+"""The classics' own command lines, on our engine. One file or a few for each; `install` puts them under their own names.
+
+A classic is one short process, so what it imports is most of what it costs: see docs/adr/0016-classic-commands.md.
+"""
+
+CLASSICS = {"pipework": "pipework"}
+"""The name of a classic -> the module of this room whose `main(words, ask)` is the program; a new one is one line here."""
