@@ -150,6 +150,7 @@ _AS_GIVEN = (
     "dhcp",
     "dhcp_client",
 )
+_AS_GIVEN = ("ip", "gateways", "default_route", "additional", "ifname", "host_ifname", "mac", "publish", "gateway_priority")
 
 
 @network.command(
@@ -177,6 +178,7 @@ _AS_GIVEN = (
 @option("--another", "additional", is_flag=True, help="One more interface of a container that is in the network already.")
 @option("--gateway-priority", type=int, default=0, help="The network with the highest holds the default route.")
 @option("--ifname", metavar="NAME", default="", help="Its interface [default: the next free eth].")
+@option("--host-ifname", metavar="NAME", default="", help="The host's end of it [default: ve- and a digest].")
 @option("--mac", metavar="M", default="", help="Its MAC address [default: made from the address].")
 @option("--alias", metavar="N", multiple=True, help="A further name of the container.")
 @option("--route", metavar="R", multiple=True, help="CIDR or CIDR:via; without via, through the network's gateway.")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     Ask = Callable[[str, dict[str, Any]], Any]
 
-_EEXIST = 17
+_EEXIST = "File exists"
+"""What the kernel's EEXIST is called; the number does not travel through the agent."""
 
 
 def main(words: Sequence[str], ask: Ask) -> int:
@@ -145,20 +146,28 @@ def _told(form: Attach, plan: Plan, error: WeftedError, ask: Ask) -> Exception:
     """Return what the original would have said, or the error itself where it never came so far."""
     if isinstance(error, NotFound) or (type(error) is UsageError and "may be any of" in error.message):
         return _no_guest(form.guest, error)
-    taken = isinstance(error, InUse) or (isinstance(error, KernelError) and error.errno == _EEXIST)
-    if not taken:
+    if isinstance(error, KernelError) and _EEXIST in error.message:
+        return _exists(form, plan)
+    link = _known_link(form, plan, ask) if isinstance(error, InUse) else ""
+    if not link:
         return error
-    link = _known_link(form, plan, ask)
-    if link and plan.kind in BRIDGES:
+    if plan.kind in BRIDGES:
         return Mistake(f"Link {link} exists and is up", stdout=True)
-    return Mistake(f"RTNETLINK answers: File exists\n{error}", 2)
+    return _exists(form, plan)
+
+
+def _exists(form: Attach, plan: Plan) -> Mistake:
+    why = f"{form.guest} has an interface {plan.connect['ifname']} already; nothing was left behind."
+    return Mistake(f"RTNETLINK answers: File exists\n{why}", 2)
 
 
 def _known_link(form: Attach, plan: Plan, ask: Ask) -> str:
     """Return the host's end of the interface that the guest has already by our doing, or nothing."""
+    from wefted.model.network import Endpoint
+
     for row in ask("endpoint.list", {}):
         if row["ifname"] == plan.connect["ifname"] and _is_guest(row["container"], form.guest):
-            return str(row["link"])
+            return Endpoint(**{key: row[key] for key in ("network", "container", "slot", "host_ifname")}).link
     return ""
 
 

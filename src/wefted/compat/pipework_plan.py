@@ -117,6 +117,7 @@ def _create(name: str, form: Attach, kind: str, tag: str, link: HostLink | None,
     return {
         "name": name,
         "driver": driver,
+        "subnets": ["none"],
         "options": options,
         "masquerade": False,
         "isolated": False,

@@ -69,7 +69,8 @@ class Endpoints:
 
     async def connect(self, request: Connect) -> Any:
         """Attach all of the containers, or none of them."""
-        particular = (request.ip, request.ifname, request.mac, request.aliases, request.publish, request.additional)
+        names = (request.ifname, request.host_ifname, request.aliases)
+        particular = (request.ip, request.mac, request.publish, request.additional, *names)
         if len(request.containers) > 1 and any(particular):
             raise UsageError("addresses, names and ports belong to one container", "connect the containers one by one")
         async with self._host.lock:
@@ -119,6 +120,7 @@ class Endpoints:
                 network, sandbox.container, request.gateway_priority, default_claim(request.default_route)
             ),
             default_claim=request.default_route,
+            host_ifname=spec.interface_name(request.host_ifname) if request.host_ifname else "",
             slot=request.ifname if members else "",
             gateway_priority=request.gateway_priority,
             routes=tuple(spec.route(text) for text in request.routes),
@@ -148,7 +150,7 @@ class Endpoints:
     async def _again(self, known: Endpoint, request: Connect, sandbox: Sandbox) -> Endpoint:
         """Connecting twice is fine as long as the second call asks for nothing else."""
         other_address = not asks_for_what_is(known, request)
-        other_name = request.ifname and request.ifname != known.ifname
+        other_name = (request.ifname or known.ifname, request.host_ifname or known.link) != (known.ifname, known.link)
         other_mac = request.mac and spec.mac(request.mac) != known.mac
         other_priority = request.gateway_priority not in (0, known.gateway_priority)
         other_dhcp = request.dhcp and (known.dhcp is None or known.dhcp.client != request.dhcp_client)
@@ -377,6 +379,8 @@ class Endpoints:
                 raise InUse(
                     f"{draft.container} has {draft.ifname} already, in network {other.network!r}", "choose another --ifname"
                 )
+        if draft.host_ifname and any(other.link == draft.link for other in self._host.endpoints.values()):
+            raise InUse(f"another container's link is called {draft.host_ifname} already", "choose another --host-ifname")
 
     def _member(self, network: Network, container: str, ifname: str) -> Endpoint:
         """Return the endpoint of a container in a network, by its full or its bare name."""

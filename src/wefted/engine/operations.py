@@ -84,6 +84,8 @@ class Connect:
     """Instead of the network's own, one for each IP version; they may lie outside of the container's prefixes."""
     default_route: str = "auto"
     """auto: unless the container has one; take: also before a foreign one, which stays and is used after the detach; never."""
+    host_ifname: str = ""
+    """What its link on the host is called, where the driver makes one."""
     additional: bool = False
     """One more interface of a container that is in the network already; it needs `ifname`, which tells it from the others."""
     dhcp: bool = False

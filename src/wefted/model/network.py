@@ -128,6 +128,8 @@ class Endpoint:
     ports: tuple[PortMapping, ...] = ()
     slot: str = ""
     """Tells a further interface of one container in one network from its first; the name under which it was asked for."""
+    host_ifname: str = ""
+    """What its link on the host is called, where the driver makes one; empty: a name that follows from who it is."""
     default_claim: str = "auto"
     """auto: its container's default route is its own unless there is one; take: it also stands before somebody else's, which
     is in use again when it goes; never."""
@@ -149,6 +151,7 @@ class Endpoint:
     def link(self) -> str:
         """The name of its link on the host, where the driver makes one."""
         return naming.link_name("ve", *_identity(self.network, self.made_for or self.container, self.slot))
+        return self.host_ifname or naming.link_name("ve", *_identity(self.network, self.container, self.slot))
 
     @property
     def attached(self) -> bool:

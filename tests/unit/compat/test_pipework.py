@@ -12,7 +12,7 @@ from wefted.errors import InUse, KernelError, NotFound, Unreachable, UsageError
 
 NETWORK = "pipework-br1"
 UNKNOWN = NotFound(f"there is no network {NETWORK!r}", "see them: wefted network ls")
-ROW = {"network": NETWORK, "container": "netns:c1", "ifname": "eth1", "link": "ve-123"}
+ROW = {"network": NETWORK, "container": "netns:c1", "ifname": "eth1", "slot": "", "host_ifname": "h0"}
 
 
 class Engine:
@@ -96,11 +96,11 @@ def test_a_guest_that_may_be_several(capsys) -> None:
 def test_another_call_for_the_same_interface_on_a_bridge(capsys) -> None:
     engine = Engine(network_connect=[InUse("netns:c1 is in network already")], endpoint_list=[[ROW]])
     assert run(engine, "br1 c1 10.0.0.1/8") == 1
-    assert capsys.readouterr().out == "Link ve-123 exists and is up\n"
+    assert capsys.readouterr().out == "Link h0 exists and is up\n"
 
 
 def test_an_interface_of_somebody_else(capsys) -> None:
-    engine = Engine(network_connect=[KernelError("cannot attach: File exists", errno=17)], endpoint_list=[[]])
+    engine = Engine(network_connect=[KernelError("cannot attach: File exists", errno=0)], endpoint_list=[[]])
     assert run(engine, "br1 c1 10.0.0.1/8") == 2
     assert capsys.readouterr().err.startswith("RTNETLINK answers: File exists\n")
 

@@ -91,6 +91,7 @@ def test_a_wireless_interface_is_recognised() -> None:
 def test_the_implicit_network(line, kind, link, sub, driver, options, mtu) -> None:
     create = plan(typed(line), kind, link, sub).create
     assert (create["driver"], create["options"], create["mtu"]) == (driver, options, mtu)
+    assert create["subnets"] == ["none"]
     assert not create["masquerade"]
     assert not create["isolated"]
     assert create["labels"] == {"pipework": typed(line).hostif}
