@@ -217,5 +217,17 @@ def test_a_name_with_a_quote_is_no_way_into_the_script(host: LabHost) -> None:
 
 def test_every_kind_of_sample_is_covered() -> None:
     kinds = {type(make(HOST).item).__name__ for make in SAMPLES.values()}
-    assert kinds >= {"Bridge", "Veth", "Macvlan", "Ipvlan", "Vlan", "Vxlan", "MovedLink", "LinkState", "Address", "Route"}
+    assert kinds >= {
+        "Bridge",
+        "Veth",
+        "Macvlan",
+        "Dummy",
+        "Ipvlan",
+        "Vlan",
+        "Vxlan",
+        "MovedLink",
+        "LinkState",
+        "Address",
+        "Route",
+    }
     assert kinds >= {"Rule", "Neighbor", "ForwardingEntry", "Sysctl", "NftTable", "NftElement"}

@@ -24,7 +24,6 @@ def compat() -> None:
 
 @compat.command(
     context_settings=_AS_TYPED,
-    add_help_option=False,
     epilog="""
     wefted compat pipework br1 web1 192.168.1.1/24
     wefted compat pipework br1 -i eth2 web1 192.168.2.1/24@192.168.2.254 U:web1@10

@@ -8,6 +8,7 @@ from wefted.interfaces import Driver
 from wefted.model.network import Network
 
 from .bridge import BridgeDriver
+from .dummy import DummyDriver
 from .exclusive import refuse_second
 from .host import HostDriver
 from .ipoib import IpoibDriver
@@ -29,6 +30,7 @@ _ALL: tuple[Driver, ...] = (
     VlanDriver(),
     PtpDriver(),
     PhysDriver(),
+    DummyDriver(),
     HostDriver(),
     NoneDriver(),
 )

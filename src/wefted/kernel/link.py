@@ -48,7 +48,7 @@ _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class LinkHandler:
-    """Bridges, veths, macvlans, ipvlans, VLANs and VXLAN devices."""
+    """Bridges, veths, macvlans, dummies, ipvlans, VLANs and VXLAN devices."""
 
     def create(self, wanted: Link, tx: Transaction) -> None:
         """Make a link, up and marked. Raises `Refused`."""

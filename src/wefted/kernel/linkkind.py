@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from wefted.model.link import Bridge, Ipoib, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Dummy, Ipoib, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
 from wefted.model.objects import Netns
 
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RawLink
@@ -67,6 +67,14 @@ def _bridge_data(link: Bridge, below: int) -> bytes:
 
 def _bridge(raw: RawLink, names: Names) -> Bridge:
     return Bridge(ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, mac=raw.mac)
+
+
+def _no_data(link: Link, below: int) -> bytes:
+    return b""
+
+
+def _dummy(raw: RawLink, names: Names) -> Dummy:
+    return Dummy(ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, mac=raw.mac)
 
 
 def _veth_data(link: Veth, below: int) -> bytes:
@@ -158,6 +166,7 @@ KINDS: dict[type[Link], Kind] = {
     Bridge: Kind("bridge", _bridge_data, _bridge),
     Veth: Kind("veth", _veth_data, _veth),
     Macvlan: Kind("macvlan", _macvlan_data, _macvlan, "parent", ("parent", "mode")),
+    Dummy: Kind("dummy", _no_data, _dummy),
     Ipvlan: Kind("ipvlan", _ipvlan_data, _ipvlan, "parent", ("parent", "mode")),
     Vlan: Kind("vlan", _vlan_data, _vlan, "parent", ("parent", "tag")),
     Ipoib: Kind("ipoib", _ipoib_data, _ipoib, "parent", ("parent", "pkey", "mode")),

@@ -12,7 +12,7 @@ from typing import Any
 
 from wefted.errors import KernelError
 from wefted.model.firewall import NftElement, NftTable, Sysctl
-from wefted.model.link import Bridge, Ipoib, Ipvlan, Link, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Dummy, Ipoib, Ipvlan, Link, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.node import HostFacts
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route, Rule
@@ -39,6 +39,8 @@ from .watch import Watch
 _LINKS = LinkHandler()
 _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
     **dict.fromkeys((Link, Bridge, Veth, Macvlan, Ipvlan, Ipoib, Vlan, Vxlan), _LINKS),
+    **dict.fromkeys((Link, Bridge, Veth, Macvlan, Dummy, Ipvlan, Vlan, Vxlan), _LINKS),
+    MovedLink: MovedLinkHandler(),
     LinkState: LinkStateHandler(),
     PortVlan: PortVlanHandler(),
     Address: AddressHandler(),

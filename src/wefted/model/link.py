@@ -112,6 +112,16 @@ class Macvlan(Link):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dummy(Link):
+    """A link in `ns` that leads nowhere; what is sent by it is dropped."""
+
+    mac: str = ""
+
+    def __str__(self) -> str:
+        return self._line("type dummy", *_opt("address", self.mac))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ipvlan(Link):
     """An ipvlan in `ns`, whose `parent` is a link of the host; it has its parent's MAC."""
 

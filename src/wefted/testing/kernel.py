@@ -23,6 +23,8 @@ Place = tuple[Netns, str]
 
 FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "ipoib", "port-vlan", "nft"), "")
 _HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan)
+FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "nft"), "")
+_HANGING = (Address, Route, Neighbor, ForwardingEntry)
 
 
 class _Refusal(Exception):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from wefted.model.firewall import NftElement, NftTable, Sysctl
-from wefted.model.link import Bridge, Ipvlan, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Dummy, Ipvlan, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.objects import KernelObject, Netns
 from wefted.model.route import FLOOD, Address, ForwardingEntry, Neighbor, Route, Rule
 
@@ -119,6 +119,12 @@ SAMPLES: dict[str, Make] = {
     ),
     "macvlan in another mode": lambda ns: Sample(
         Macvlan(ns=ns, name="eth0", parent=FOREIGN, mode="private"), (), Macvlan(ns=ns, name="eth0", parent=FOREIGN), "macvlan"
+    ),
+    "dummy": lambda ns: Sample(
+        Dummy(ns=ns, name="eth0", mac="02:00:00:00:02:03", mtu=1400),
+        (),
+        Dummy(ns=ns, name="eth0", mac="02:00:00:00:02:04", mtu=1300),
+        "dummy",
     ),
     "ipvlan": lambda ns: Sample(
         Ipvlan(ns=ns, name="eth0", parent=FOREIGN), (), Ipvlan(ns=ns, name="eth0", parent=FOREIGN, mode="l3"), "ipvlan"

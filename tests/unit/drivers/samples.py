@@ -22,6 +22,7 @@ OPTIONS = {
     "ipoib": {"parent": "ib0"},
     "ptp": {},
     "phys": {"device": "eth2"},
+    "dummy": {},
     "host": {},
     "none": {},
 }

@@ -97,6 +97,7 @@ LINKS = {
     "vlan": f"netns c1 link eth0 type vlan id 10 link eth1 {MAC}",
     "ipoib": "netns c1 link eth0 type ipoib pkey 0xffff mode datagram link ib0",
     "phys": "netns c1 link eth0 moved from host link eth2",
+    "dummy": f"netns c1 link eth0 type dummy {MAC}",
 }
 
 

@@ -53,7 +53,7 @@ def test_a_bad_network_is_refused(driver: str, changes: dict, message: str) -> N
     ("driver", "changes", "message"),
     [
         *((name, {"backend": "vxlan", "layer": 2}, "does not go with backend vxlan") for name in ("ipvlan", "vlan", "phys")),
-        *((name, {"backend": "host-gw"}, "does not go with backend host-gw") for name in ("host", "none", "phys")),
+        *((name, {"backend": "host-gw"}, "does not go with backend host-gw") for name in ("host", "none", "phys", "dummy")),
         ("macvlan", {"backend": "host-gw", "options": {"parent": ""}}, "does not go with a routed backend (host-gw, layer 3)"),
         ("macvlan", {"backend": "vxlan", "options": {"parent": ""}}, "does not go with a routed backend (vxlan, layer 3)"),
         ("macvlan", {"backend": "vxlan", "layer": 2}, "option parent does not go with backend vxlan"),
