@@ -1,6 +1,6 @@
 """The classics' own command lines, on our engine. One file or a few for each; `install` puts them under their own names.
 
-A classic is one short process, so what it imports is most of what it costs: see docs/adr/0016-classic-commands.md.
+A classic is one short process, so what it imports is most of what it costs: see "Classic commands" in docs/adr.
 """
 
 CLASSICS = {"pipework": "pipework"}

@@ -74,8 +74,14 @@ class Reconciler:
         return report
 
     def remove(self, objects: Mapping[Key, KernelObject]) -> Report:
-        """Delete these objects where they exist. Many links of one namespace go in one sweep."""
-        changes = [Change(self._known(item), None) for item in objects.values() if item.owned]
+        """Delete these objects where they exist and are ours. Many links of one namespace go in one sweep.
+
+        What is not remembered is looked for: there may be another thing in its place, which belongs to somebody else.
+        """
+        owned = [item for item in objects.values() if item.owned]
+        for ns in {item.ns for item in owned if self._known(item) is None}:
+            self._read(ns)
+        changes = [Change(known, None) for item in owned if (known := self._known(item)) is not None]
         changes.sort(key=lambda change: -change.subject.rank)
         return _report(self._apply(changes))
 
@@ -98,8 +104,8 @@ class Reconciler:
                 actual[key] = known
         return _report(self._apply(diff(objects, actual)))
 
-    def _known(self, item: KernelObject) -> KernelObject:
-        return self._believed.get(item.ns, {}).get(item.key, item)
+    def _known(self, item: KernelObject) -> KernelObject | None:
+        return self._believed.get(item.ns, {}).get(item.key)
 
     def _read(self, ns: Netns) -> dict[Key, KernelObject]:
         state = self._kernel.read(ns)

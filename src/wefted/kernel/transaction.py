@@ -89,6 +89,8 @@ class Transaction:
         self._later: dict[Netns, list[_Queued]] = {}
         self._indexes: dict[Place, int] = {}
         self._current = 0
+        self._unmade: set[Place] = set()
+        """Links that could not be made: what is there under their names is somebody else's."""
         self.born: dict[Place, LinkState] = {}
         """The far ends that were made here, as they are: what they have already needs not be set."""
         self.refusals: dict[int, Refused] = {}
@@ -109,6 +111,19 @@ class Transaction:
         if self._changes[number].new is None and refused.errno in GONE:
             return
         self.refusals.setdefault(number, refused)
+
+    def spoil(self, places: Iterable[Place]) -> None:
+        """Note that these links could not be made."""
+        self._unmade.update(places)
+
+    def require(self, ns: Netns, name: str) -> None:
+        """Raise `Refused` (ENODEV) for a link that could not be made; sends first what makes it.
+
+        There may be another one of that name, which belongs to somebody else and must not get what was meant for ours.
+        """
+        self._flush_if(lambda _, batch: (ns, name) in batch.makes)
+        if (ns, name) in self._unmade:
+            raise Refused(errno.ENODEV, f"{name} could not be made")
 
     def goes_with_its_link(self, change: Change) -> bool:
         """Tell whether a deletion needs no message, because it hangs on a link that goes in the same transaction."""
@@ -196,7 +211,7 @@ class Transaction:
 
     def index(self, ns: Netns, name: str) -> int:
         """Return the index of a link; sends first what makes it. Raises `Refused` (ENODEV)."""
-        self._flush_if(lambda _, batch: (ns, name) in batch.makes)
+        self.require(ns, name)
         found = self._indexes.get((ns, name)) or self._look_up(ns, name)
         if not found:
             raise Refused(errno.ENODEV, f"there is no link {name} in {ns or 'the host'}")
@@ -293,6 +308,7 @@ class Transaction:
 
     def _settle(self, queued: _Queued, reply: Reply) -> None:
         if reply.errno and reply.errno not in queued.forgive:
+            self.spoil(queued.makes)
             for number in queued.numbers:
                 self.refuse(Refused(reply.errno, reply.text), number)
         for answer in reply.answers:
