@@ -34,6 +34,7 @@ has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 # One line for each Debian package whose part is not on this machine, wherever that part came from.
 missing_packages() {
   command -v ip >/dev/null || echo iproute2
+  command -v arping >/dev/null || echo iputils-arping
   command -v nft >/dev/null || echo nftables
   ldconfig -p | grep -F libnftables.so.1 >/dev/null || echo libnftables1
   command -v ping >/dev/null || echo iputils-ping

@@ -60,7 +60,7 @@ class RemoteEngine:
         except ValueError:
             raise Unreachable(f"the agent gave an answer that is not JSON (status {status})", "see its log") from None
         if status != 200:
-            raise _error(value.get("error", {}) if isinstance(value, dict) else {}, status)
+            raise failure(value, status)
         return value
 
     async def close(self) -> None:
@@ -100,8 +100,9 @@ class RemoteEngine:
         return data
 
 
-def _error(body: Mapping[str, Any], status: int) -> WeftedError:
-    """Rebuild the error that the agent met, with its class and so its exit code."""
+def failure(value: Any, status: int) -> WeftedError:
+    """Rebuild the error that the agent met from its answer, with its class and so its exit code."""
+    body = value.get("error", {}) if isinstance(value, dict) else {}
     kind = getattr(errors, str(body.get("kind", "")), WeftedError)
     message = str(body.get("message", f"the agent answered with status {status}"))
     if not (isinstance(kind, type) and issubclass(kind, WeftedError)):

@@ -19,7 +19,7 @@ def worker() -> Iterator[Worker]:
         yield worker
 
 
-@pytest.mark.parametrize("name", ["cni", "cni-masquerade", "ip-batch", "ip-calls"])
+@pytest.mark.parametrize("name", ["cni", "cni-masquerade", "ip-batch", "ip-calls", "pipework-script", "pipework-arping"])
 def test_a_peer_attaches(worker: Worker, name: str) -> None:
     missing = worker.ask("open", contender=name)["missing"]
     if missing:

@@ -21,8 +21,12 @@ from wefted.lab.lab import Lab
 from .rows import Check, Report, Row, Skipped
 from .worker import Worker
 
-WITH_AGENT = ("agent", "cli-agent")
-WITHOUT_AGENT = ("cli-alone", "cni", "cni-masquerade", "ip-batch", "ip-calls")
+WITH_AGENT = ("agent", "cli-agent", "pipework")
+WITHOUT_AGENT = (
+    "cli-alone", "cni", "cni-masquerade", "ip-batch", "ip-calls", "pipework-script", "pipework-arping", "ovs-docker",
+)  # fmt: skip
+MOST = {"pipework-arping": 10}
+"""Attaches of those that wait for a second each time."""
 ROUND = 25
 """Attaches in a row of one contender, before the next has its turn."""
 PAUSE = 0.2
@@ -56,6 +60,10 @@ class _Turn:
         self.samples += self.worker.ask("attach", contender=self.name, names=fresh, first=first)
         self.names += fresh
 
+    def share(self, count: int) -> int:
+        """Return how many of `count` attaches are its share."""
+        return min(count, MOST.get(self.name, count))
+
     def _name(self, number: int) -> str:
         return f"{self.name}-{number}"
 
@@ -73,7 +81,7 @@ def attach(count: int, endpoints: int, say: Say) -> Report:
             many = _turn("agent-many", served)
             say("namespaces for all")
             for turn in turns:
-                turn.provide(1 + count)
+                turn.provide(1 + turn.share(count))
             many.provide(endpoints)
             _take_turns(turns, count, say)
             say("looking at what was made")
@@ -120,8 +128,10 @@ def _take_turns(turns: Sequence[_Turn], count: int, say: Say) -> None:
     for done in range(0, count, ROUND):
         say(f"attach {done + 1} to {min(count, done + ROUND)} of {count}, {len(turns)} ways")
         for turn in turns:
-            time.sleep(PAUSE)
-            turn.play(min(ROUND, count - done))
+            left = turn.share(count) - done
+            if left > 0:
+                time.sleep(PAUSE)
+                turn.play(min(ROUND, left))
 
 
 def _row(turn: _Turn) -> Row:
@@ -162,6 +172,7 @@ def _checks(rows: dict[str, Row]) -> Iterator[Check]:
     if "cni" in rows:
         ratio = rows["cni"].median / agent.median
         yield Check(name="CNI ADD / agent attach, medians", measured=ratio, bound=5, most=False, unit="times")
+    yield from _classic_checks(rows)
     rate = agent.to_json()["per_second"]
     yield Check(name="agent attaches, one client", measured=rate, bound=300, most=False, unit="per second")
     growth = rows["agent-many-last"].median / rows["agent-many-first"].median
@@ -169,3 +180,16 @@ def _checks(rows: dict[str, Row]) -> Iterator[Check]:
     yield Check(name=name, measured=growth, bound=2, most=True, unit="times")
     detach = rows["agent-detach"]
     yield Check(name=f"detach of {detach.verified}", measured=detach.median, bound=1000, most=True, unit="ms")
+    for row in (rows["start-version"], rows["start-ps"]):
+        yield Check(name=f"CPU of {row.what}", measured=float(row.further["cpu_ms"]), bound=60, most=True, unit="ms")
+
+
+def _classic_checks(rows: dict[str, Row]) -> Iterator[Check]:
+    if "pipework-arping" in rows:
+        ratio = rows["agent"].median / rows["pipework-arping"].median
+        yield Check(
+            name="agent attach / pipework script with arping, medians", measured=ratio, bound=0.02, most=True, unit="times"
+        )
+    if "pipework-script" in rows:
+        ratio = rows["pipework"].median / rows["pipework-script"].median
+        yield Check(name="pipework / pipework script, medians", measured=ratio, bound=0.5, most=True, unit="times")

@@ -16,6 +16,7 @@ from typing import Any
 from wefted.errors import WeftedError
 
 from . import sandboxes
+from .classics import OvsDocker, Pipework, PipeworkScript
 from .contender import Contender
 from .launch import run
 from .nameservers import NameServers, opened
@@ -31,6 +32,10 @@ MAKERS: Mapping[str, Callable[[], Contender]] = {
     "cni-masquerade": lambda: CniAdd("cni1", "10.97.0.0/16", masquerade=True),
     "ip-batch": IpBatch,
     "ip-calls": IpCalls,
+    "pipework": Pipework,
+    "pipework-script": lambda: PipeworkScript("script0", "10.99.0.0/16", arping=False),
+    "pipework-arping": lambda: PipeworkScript("arping0", "10.100.0.0/16", arping=True),
+    "ovs-docker": OvsDocker,
 }
 
 

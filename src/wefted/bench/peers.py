@@ -70,8 +70,8 @@ class CniAdd:
         }
 
 
-class _Plain:
-    """What both users of `ip` have in common: a bridge, and the names and addresses of endpoints."""
+class Plain:
+    """What all users of `ip` have in common: a bridge, and the names and addresses of endpoints."""
 
     prefix = ""
     bridge = ""
@@ -100,7 +100,7 @@ class _Plain:
         ]
 
 
-class IpBatch(_Plain):
+class IpBatch(Plain):
     """One `ip -batch` on the host and one in the namespace: the fewest processes that iproute2 can do it with."""
 
     what = "ip -batch, twice (host, namespace)"
@@ -120,7 +120,7 @@ class IpBatch(_Plain):
         return outside.wall + inside.wall
 
 
-class IpCalls(_Plain):
+class IpCalls(Plain):
     """Ten calls of `ip`, as scripts do it: the pair is made on the host, then one end is moved."""
 
     what = "ip, 10 single calls"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,7 +38,11 @@ def pipework(ctx: click.Context, words: Sequence[str]) -> None:
     from wefted.compat import pipework
 
     config: Config = ctx.obj
-    ctx.exit(pipework.main(words, lambda operation, parameters: perform(config, operation, parameters)))
+
+    def ask(operation: str, parameters: dict[str, Any], wanted: bool = True) -> Any:
+        return perform(config, operation, parameters)
+
+    ctx.exit(pipework.main(words, ask))
 
 
 @compat.command(cls=Command, epilog="wefted compat install /usr/local/bin")

@@ -29,9 +29,9 @@ import sys
 
 sys.path.insert(0, {os.fspath(home)!r})
 
-from wefted.cli.classic import run
+from wefted.cli.classic import leave, run
 
-sys.exit(run({name!r}))
+leave(run({name!r}))
 """
 
 

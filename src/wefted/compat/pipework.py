@@ -1,6 +1,7 @@
 """`pipework`: reads what was typed, asks the engine, and says what the original says.
 
-`ask` is the door to the engine: an operation and its parameters in, its result out; it raises `WeftedError`. What a call has
+`ask` is the door to the engine: an operation and its parameters in, its result out (None where it is not wanted and nothing
+has failed); it raises `WeftedError`. What a call has
 begun it undoes when it fails; a call that is repeated changes nothing.
 """
 
@@ -19,10 +20,15 @@ from .pipework_plan import BRIDGES, LABEL, Plan
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Sequence
+    from typing import Any, Protocol
 
-    Ask = Callable[[str, dict[str, Any]], Any]
+    class Ask(Protocol):
+        """The door to the engine."""
+
+        def __call__(self, operation: str, parameters: dict[str, Any], wanted: bool = True) -> Any:
+            """Do one operation. Raises `WeftedError`."""
+
 
 _EEXIST = "File exists"
 """What the kernel's EEXIST is called; the number does not travel through the agent."""
@@ -74,13 +80,19 @@ def _inside(form: Inside) -> None:
 def _attach(form: Attach, ask: Ask) -> None:
     plan = _plan(form)
     try:
-        ask("network.connect", dict(plan.connect))
+        _connect(plan, ask)
     except NotFound as error:
         if repr(plan.network) not in error.message:
             raise _no_guest(form.guest, error) from None
         _attach_first(form, plan, ask)
     except WeftedError as error:
         raise _told(form, plan, error, ask) from None
+
+
+def _connect(plan: Plan, ask: Ask) -> None:
+    for row in ask("network.connect", dict(plan.connect), False) or ():
+        if row["state"] == "failed":
+            raise KernelError(f"{row['container']} is not attached: {row['error']}")
 
 
 def _plan(form: Attach) -> Plan:
@@ -121,7 +133,7 @@ def _attach_first(form: Attach, plan: Plan, ask: Ask) -> None:
     except NotFound as error:
         raise Mistake(_missing_driver(plan, error)) from None
     try:
-        ask("network.connect", dict(plan.connect))
+        _connect(plan, ask)
     except WeftedError as error:
         told = _told(form, plan, error, ask)
         _forget(plan.network, ask)

@@ -10,10 +10,13 @@ Mistakes have the words and exit codes of iproute2, to which the original passes
 
 from __future__ import annotations
 
-import socket
-
 from .pipework_grammar import Mistake
 from .record import record
+
+try:
+    import _socket as socket  # what `socket` is made of, without its enumerations
+except ImportError:  # an interpreter that is not CPython
+    import socket  # type: ignore[no-redef]
 
 CLIENTS = ("dhcp", "udhcpc", "udhcpc-f", "dhcpcd", "dhclient", "dhclient-f")
 

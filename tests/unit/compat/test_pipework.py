@@ -22,9 +22,9 @@ class Engine:
         self.answers = {name.replace("_", "."): list(found) for name, found in answers.items()}
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
-    def __call__(self, operation: str, parameters: dict[str, Any]) -> Any:
+    def __call__(self, operation: str, parameters: dict[str, Any], wanted: bool = True) -> Any:
         self.asked.append((operation, parameters))
-        answers = self.answers.get(operation, [{}])
+        answers = self.answers.get(operation, [[]])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -56,14 +56,14 @@ def test_a_further_call_asks_once() -> None:
 
 
 def test_the_first_call_makes_the_network() -> None:
-    engine = Engine(network_connect=[UNKNOWN, {}])
+    engine = Engine(network_connect=[UNKNOWN, []])
     assert run(engine, "br1 c1 192.168.1.1/24") == 0
     assert engine.operations == ["network.connect", "network.create", "network.connect"]
     assert engine.asked[1][1]["options"] == {"name": "br1"}
 
 
 def test_two_first_calls_at_once_are_fine() -> None:
-    engine = Engine(network_connect=[UNKNOWN, {}], network_create=[InUse(f"network {NETWORK!r} exists already")])
+    engine = Engine(network_connect=[UNKNOWN, []], network_create=[InUse(f"network {NETWORK!r} exists already")])
     assert run(engine, "br1 c1 192.168.1.1/24") == 0
 
 
