@@ -14,7 +14,6 @@ from wefted.lab.lab import Lab
 from .acceptance import container, lab_name, wefted
 
 BIN = "/run/classics"
-PATH = {"PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import sys
 
 from wefted.compat import CLASSICS
 from wefted.compat.plainjson import encode
+from wefted.errors import Unreachable
 
 try:
     import _socket as socket  # what `socket` is made of, without its enumerations
@@ -82,17 +83,21 @@ def _exchange(path: str, operation: str, body: str) -> tuple[int, bytes] | None:
     try:
         connection.settimeout(TIMEOUT)
         connection.connect(path)
+    except OSError:
+        connection.close()
+        return None
+    try:
         length = len(body)
         head = f"POST /v1/{operation} HTTP/1.1\r\nHost: wefted\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
         connection.sendall((head + body).encode())
         return _answer(connection)
-    except OSError:
-        return None
+    except OSError as error:
+        raise Unreachable(f"the agent does not answer on {path}: {error}", "see its log, or start it: wefted up") from None
     finally:
         connection.close()
 
 
-def _answer(connection: socket.socket) -> tuple[int, bytes] | None:
+def _answer(connection: socket.socket) -> tuple[int, bytes]:
     data = b""
     while piece := connection.recv(65536):
         data += piece
@@ -100,7 +105,7 @@ def _answer(connection: socket.socket) -> tuple[int, bytes] | None:
         length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
         if end and len(rest) >= int(length or 0):
             return int(head.split()[1]), rest
-    return None
+    raise ConnectionResetError("it closed the connection")
 
 
 def _decoded(status: int, body: bytes) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from wefted import config
 from wefted.cli import classic
 from wefted.compat import CLASSICS, install
-from wefted.errors import InUse, NotFound, UsageError
+from wefted.errors import InUse, NotFound, Unreachable, UsageError
 
 ALLOWED = {"wefted", "wefted.cli", "wefted.cli.classic", "wefted.compat", "wefted.errors"}
 
@@ -132,6 +134,18 @@ def test_without_an_agent_the_usual_door_is_taken(tmp_path: Path, a_fake_agent: 
     (tmp_path / "wefted.sock").touch()
     classic.ask("status", {})
     assert a_fake_agent == [("status", {}), ("status", {})]
+
+
+def test_an_agent_that_hangs_up_is_told(tmp_path: Path, a_fake_agent: list) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "wefted.sock"))
+        listener.listen()
+        thread = threading.Thread(target=lambda: listener.accept()[0].close())
+        thread.start()
+        with pytest.raises(Unreachable):
+            classic.ask("status", {})
+        thread.join()
+    assert a_fake_agent == []
 
 
 def test_a_settings_file_is_read_by_the_usual_door(tmp_path: Path, a_fake_agent: list) -> None:
