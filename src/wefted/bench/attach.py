@@ -25,7 +25,7 @@ WITH_AGENT = ("agent", "cli-agent", "pipework")
 WITHOUT_AGENT = (
     "cli-alone", "cni", "cni-masquerade", "ip-batch", "ip-calls", "pipework-script", "pipework-arping", "ovs-docker",
 )  # fmt: skip
-MOST = {"pipework-arping": 10}
+FEW = {"pipework-arping": 10}
 """Attaches of those that wait for a second each time."""
 ROUND = 25
 """Attaches in a row of one contender, before the next has its turn."""
@@ -62,7 +62,7 @@ class _Turn:
 
     def share(self, count: int) -> int:
         """Return how many of `count` attaches are its share."""
-        return min(count, MOST.get(self.name, count))
+        return min(count, FEW.get(self.name, count))
 
     def _name(self, number: int) -> str:
         return f"{self.name}-{number}"
@@ -180,8 +180,6 @@ def _checks(rows: dict[str, Row]) -> Iterator[Check]:
     yield Check(name=name, measured=growth, bound=2, most=True, unit="times")
     detach = rows["agent-detach"]
     yield Check(name=f"detach of {detach.verified}", measured=detach.median, bound=1000, most=True, unit="ms")
-    for row in (rows["start-version"], rows["start-ps"]):
-        yield Check(name=f"CPU of {row.what}", measured=float(row.further["cpu_ms"]), bound=60, most=True, unit="ms")
 
 
 def _classic_checks(rows: dict[str, Row]) -> Iterator[Check]:

@@ -33,8 +33,7 @@ def network() -> None:
     """
 )
 @click.argument("name")
-@option("--driver", default="bridge", show_default=True, help="bridge macvlan ipvlan ipoib vlan ptp phys host none")
-@option("--driver", default="bridge", show_default=True, help="bridge macvlan ipvlan vlan ptp phys dummy host none")
+@option("--driver", default="bridge", show_default=True, help="bridge macvlan ipvlan ipoib vlan ptp phys dummy host none")
 @option("--backend", default="none", show_default=True, help="How the hosts are joined: none host-gw vxlan")
 @option("--subnet", metavar="CIDR", multiple=True, help="Repeat it for several; chosen if there is none. none: --ip says all.")
 @option("--gateway", metavar="IP", multiple=True, help="The containers' gateway [default: a subnet's first].")
@@ -145,13 +144,13 @@ _AS_GIVEN = (
     "default_route",
     "additional",
     "ifname",
+    "host_ifname",
     "mac",
     "publish",
     "gateway_priority",
     "dhcp",
     "dhcp_client",
 )
-_AS_GIVEN = ("ip", "gateways", "default_route", "additional", "ifname", "host_ifname", "mac", "publish", "gateway_priority")
 
 
 @network.command(

@@ -148,8 +148,13 @@ def _driver(hostif: str, kind: str, tag: str, sub: HostLink | None) -> tuple[str
 
 
 def _dhcp(asked: Dhcp) -> dict[str, Any]:
-    client = "builtin" if asked.client == "dhcp" else asked.client
-    return {"dhcp": True, "dhcp_client": client, "dhcp_options": asked.options, "default_route": "take"}
+    """Return what the engine is asked of DHCP. The built-in client stays and renews by itself, so it needs no -f."""
+    words = asked.options.split()
+    if asked.client == "dhcp":
+        client, words = "builtin", [word for word in words if word != "-f"]
+    else:
+        client = f"{asked.client}-f" if asked.stays else asked.client
+    return {"dhcp": True, "dhcp_client": client, "dhcp_options": words, "default_route": "take"}
 
 
 def _digest(text: str) -> str:

@@ -57,6 +57,7 @@ class MovedLinkHandler:
     def create(self, wanted: MovedLink, tx: Transaction) -> None:
         """Remember what the link has, then move, rename, mark and raise it. Raises `Refused`."""
         if tx.exists(wanted.ns, wanted.name):
+            tx.spoil([(wanted.ns, wanted.name)])
             raise Refused(errno.EEXIST, f"there is a link {wanted.name} already")
         tx.fd(wanted.ns)
         self._bring_home(wanted.origin, tx)

@@ -103,48 +103,6 @@ class LinkHandler:
         tx.doom(old.ns, old.name)
 
 
-class MovedLinkHandler:
-    """Links of the host that are lent to a sandbox, and go back as they were."""
-
-    def create(self, wanted: MovedLink, tx: Transaction) -> None:
-        """Move, rename, mark and raise the link, in one message. Raises `Refused`."""
-        if tx.exists(wanted.ns, wanted.name):
-            tx.spoil(_places(wanted))
-            raise Refused(errno.EEXIST, f"there is a link {wanted.name} already")
-        index = tx.index(HOST, wanted.origin)
-        before = decode(tx.ask(HOST, Message(RTM_GETLINK, 0, header(index)))[0])
-        body = b"".join((
-            up_header(index), text(IFLA_IFNAME, wanted.name), u32(IFLA_NET_NS_FD, tx.fd(wanted.ns)),
-            u32(IFLA_GROUP, LINK_GROUP), text(IFLA_IFALIAS, str(Loan(wanted.origin, before.up, before.mtu))),
-            u32(IFLA_MTU, wanted.mtu) if wanted.mtu else b"",
-        ))  # fmt: skip
-        tx.queue(HOST, Message(RTM_NEWLINK, 0, body), makes=[(wanted.ns, wanted.name)], removes=[(HOST, wanted.origin)])
-
-    def update(self, old: KernelObject, new: MovedLink, tx: Transaction) -> None:
-        """Set the MTU and up; another origin means another link. Raises `Refused`."""
-        if isinstance(old, MovedLink) and old.origin == new.origin:
-            mtu = u32(IFLA_MTU, new.mtu) if new.mtu else b""
-            tx.queue(new.ns, Message(RTM_NEWLINK, 0, up_header() + text(IFLA_IFNAME, new.name) + mtu))
-            return
-        if isinstance(old, MovedLink):
-            self.delete(old, tx)
-        else:
-            _remove(new.ns, new.name, tx)
-        self.create(new, tx)
-
-    def delete(self, old: MovedLink, tx: Transaction) -> None:
-        """Move the link home, with its name, state and MTU of before, and without a mark. Raises `Refused`."""
-        index = tx.index(old.ns, old.name)
-        loan = Loan.parse(decode(tx.ask(old.ns, Message(RTM_GETLINK, 0, header(index)))[0]).alias)
-        up, mtu = (loan.up, loan.mtu) if loan else (False, 0)
-        body = b"".join((
-            up_header(index, up), text(IFLA_IFNAME, old.origin), u32(IFLA_NET_NS_FD, tx.fd(HOST)),
-            u32(IFLA_GROUP, 0), attribute(IFLA_IFALIAS, b""), u32(IFLA_MTU, mtu) if mtu else b"",
-        ))  # fmt: skip
-        home = [(HOST, old.origin)] if old.ns != HOST else []
-        tx.queue(old.ns, Message(RTM_NEWLINK, 0, body), makes=home, removes=[(old.ns, old.name)])
-
-
 class LinkStateHandler:
     """Settings of links that are not ours: they are corrected, and never deleted."""
 

@@ -38,9 +38,7 @@ from .watch import Watch
 
 _LINKS = LinkHandler()
 _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
-    **dict.fromkeys((Link, Bridge, Veth, Macvlan, Ipvlan, Ipoib, Vlan, Vxlan), _LINKS),
-    **dict.fromkeys((Link, Bridge, Veth, Macvlan, Dummy, Ipvlan, Vlan, Vxlan), _LINKS),
-    MovedLink: MovedLinkHandler(),
+    **dict.fromkeys((Link, Bridge, Veth, Macvlan, Dummy, Ipvlan, Ipoib, Vlan, Vxlan), _LINKS),
     LinkState: LinkStateHandler(),
     PortVlan: PortVlanHandler(),
     Address: AddressHandler(),

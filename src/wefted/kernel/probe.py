@@ -26,10 +26,9 @@ from .netns import Namespaces, unshare
 from .nft import Firewall
 from .route import default_links
 
-LINK_FEATURES = ("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "ipoib")
+LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib")
 TRIED = (*LINK_FEATURES, "port-vlan")
 """What is found by trying it in a namespace of its own."""
-LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan")
 _LOOPBACK = 1
 _NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _VLAN_ID, _VXLAN_ID = 1, 1

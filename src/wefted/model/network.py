@@ -150,8 +150,7 @@ class Endpoint:
     @property
     def link(self) -> str:
         """The name of its link on the host, where the driver makes one."""
-        return naming.link_name("ve", *_identity(self.network, self.made_for or self.container, self.slot))
-        return self.host_ifname or naming.link_name("ve", *_identity(self.network, self.container, self.slot))
+        return self.host_ifname or naming.link_name("ve", *_identity(self.network, self.made_for or self.container, self.slot))
 
     @property
     def attached(self) -> bool:

@@ -21,10 +21,8 @@ from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 
 Place = tuple[Netns, str]
 
-FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "ipoib", "port-vlan", "nft"), "")
+FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib", "port-vlan", "nft"), "")
 _HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan)
-FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "nft"), "")
-_HANGING = (Address, Route, Neighbor, ForwardingEntry)
 
 
 class _Refusal(Exception):

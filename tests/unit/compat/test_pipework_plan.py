@@ -130,9 +130,15 @@ def test_the_interface_of_the_guest_has_the_names_of_the_original() -> None:
 
 @pytest.mark.parametrize(
     ("text", "client", "options"),
-    [("dhcp", "builtin", ""), ("udhcpc-f:-t 3", "udhcpc", "-t 3"), ("dhclient", "dhclient", ""), ("dhcpcd:-4", "dhcpcd", "-4")],
+    [
+        ("dhcp", "builtin", []),
+        ("dhcp:-f", "builtin", []),
+        ("udhcpc-f:-t 3", "udhcpc-f", ["-t", "3"]),
+        ("dhclient", "dhclient", []),
+        ("dhcpcd:-4", "dhcpcd", ["-4"]),
+    ],
 )
-def test_dhcp(text: str, client: str, options: str) -> None:
+def test_dhcp(text: str, client: str, options: list[str]) -> None:
     form = Attach(hostif="eth1", guest="c1", address=text)
     asked = plan(form, "macvlan", NIC).connect
     assert (asked["dhcp"], asked["dhcp_client"], asked["dhcp_options"]) == (True, client, options)
