@@ -87,8 +87,12 @@ class Sequences(RuleBasedStateMachine):
 
     host: ClassVar[RandomHost]
 
-    @initialize(live=st.booleans(), shapes=st.lists(st.sampled_from(SHAPES), min_size=2, max_size=3))
-    def begin(self, live: bool, shapes: list[Shape]) -> None:
+    @initialize(
+        live=st.booleans(),
+        shapes=st.lists(st.sampled_from(SHAPES), min_size=2, max_size=3),
+        attaches=st.lists(st.tuples(PLACES, st.none() | PORTS, st.integers(0, 2)), min_size=2, max_size=6),
+    )
+    def begin(self, live: bool, shapes: list[Shape], attaches: list[Any]) -> None:
         self.live = live
         self.shapes: dict[str, Shape] = {}
         self.members: dict[tuple[str, str], Member] = {}
@@ -100,6 +104,8 @@ class Sequences(RuleBasedStateMachine):
         self.host.open(live)
         for number, shape in enumerate(shapes, 1):
             self.create(f"n{number}", shape)
+        for attach in attaches:
+            self.connect(*attach)
 
     # -- networks --------------------------------------------------------------------------------------------------
 
@@ -152,9 +158,17 @@ class Sequences(RuleBasedStateMachine):
         sizes = [ip_network(text).num_addresses - 3 for text in self.shapes[network].subnets(int(network[1:]))]
         return bool(sizes) and sum(n == network for n, _ in self.members) >= min(sizes)
 
+    @rule(place=PLACES, port=st.none() | PORTS, priority=st.integers(0, 2))
+    def connect_one_more(self, place: int, port: str | None, priority: int) -> None:
+        """So that there is something to go wrong: each rule is as likely as any other."""
+        self.connect(place, port, priority)
+
     @rule(network=NETWORKS, name=CONTAINERS)
     def connect_again_or_in_vain(self, network: str, name: str) -> None:
         known = self.members.get((network, name))
+        if known is None:
+            with pytest.raises(NotFound):
+                self.host.call("network.disconnect", **asked(network, name))
         if known is None and network in self.shapes and name in self.running:
             return
         try:
@@ -177,12 +191,6 @@ class Sequences(RuleBasedStateMachine):
             network, name = sorted(self.members)[place % len(self.members)]
             self.host.call("network.disconnect", **asked(network, name))
             self._leave(network, name)
-
-    @rule(network=NETWORKS, name=CONTAINERS)
-    def disconnect_in_vain(self, network: str, name: str) -> None:
-        if (network, name) not in self.members:
-            with pytest.raises(NotFound):
-                self.host.call("network.disconnect", **asked(network, name))
 
     def _leave(self, network: str, name: str) -> None:
         del self.members[network, name]
@@ -216,18 +224,14 @@ class Sequences(RuleBasedStateMachine):
     # -- fate ------------------------------------------------------------------------------------------------------
 
     @rule(name=CONTAINERS, seen=st.booleans())
-    def stop(self, name: str, seen: bool) -> None:
+    def stop_or_start(self, name: str, seen: bool) -> None:
         if name in self.running:
             self.host.stop(name)
             self.running.remove(name)
-            self._noticed(seen)
-
-    @rule(name=CONTAINERS, seen=st.booleans())
-    def start(self, name: str, seen: bool) -> None:
-        if name not in self.running:
+        else:
             self.host.start(name)
             self.running.add(name)
-            self._noticed(seen)
+        self._noticed(seen)
 
     def _noticed(self, seen: bool) -> None:
         self.unseen = self.unseen or not seen
