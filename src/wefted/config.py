@@ -20,6 +20,8 @@ class Config:
     """The underlay address that the other hosts reach this one at; empty: that of the default route."""
     name: str = ""
     """This node's name; empty: the host's."""
+    publish_from: str = ""
+    """Who may use published ports from outside: prefixes with commas between, `all` or `none`; empty: all."""
     state_dir: str = "/var/lib/wefted"
     runtime_dir: str = "/run/wefted"
     interval: float = 30.0

@@ -26,8 +26,9 @@ from wefted.errors import Unreachable, UsageError
 from wefted.interfaces import FrameLink, Kernel, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.kernel.linux import LinuxKernel
+from wefted.model import spec
 from wefted.model.node import Node
-from wefted.model.objects import IPAddress, Netns
+from wefted.model.objects import IPAddress, IPNetwork, Netns
 from wefted.model.records import Put
 from wefted.runtime import RUNTIMES
 from wefted.services.dns.zone import folded, valid
@@ -36,6 +37,8 @@ from wefted.store.prefixed import PrefixedStore
 from wefted.store.sqlite import SqliteStore
 from wefted.store.url import parse_store_url
 
+SETTINGS = ("store", "advertise", "name", "publish_from")
+"""What `up` was told is kept with the host's state, for later commands and boots."""
 LOCK_WAIT = 10.0
 """Seconds that a one-shot command waits for another one."""
 
@@ -50,7 +53,14 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
         facts = await worker(kernel.probe, _advertised(config))
         node_id, name = await identity(local, config.name, str(uuid.uuid4()), socket.gethostname())
         host = Host(
-            node=Node(id=node_id, name=name, underlay=facts.underlay, device=facts.device, mtu=facts.mtu),
+            node=Node(
+                id=node_id,
+                name=name,
+                underlay=facts.underlay,
+                device=facts.device,
+                mtu=facts.mtu,
+                publish_from=_publish_from(config),
+            ),
             facts=facts,
             local=local,
             cluster=await open_store(config.store) if config.store else PrefixedStore(local, keys.LOCAL_CLUSTER),
@@ -162,6 +172,13 @@ def _domain(config: Config) -> str:
     return domain
 
 
+def _publish_from(config: Config) -> tuple[IPNetwork, ...]:
+    try:
+        return spec.sources(config.publish_from or "all")
+    except UsageError as error:
+        raise UsageError(f"publish_from: {error.message}", error.hint) from None
+
+
 def _advertised(config: Config) -> Any:
     if not config.advertise:
         return None
@@ -175,7 +192,7 @@ async def _settled(config: Config, local: Store) -> Config:
     """Fill in what an earlier `up` was told, and keep what this one was: later commands and boots need no flags."""
     found = (await local.read(keys.LOCAL_SETTINGS)).items.get(keys.LOCAL_SETTINGS)
     before = json.loads(found.value) if found is not None and found.value else {}
-    known = {key: before.get(key, "") for key in ("store", "advertise", "name")}
+    known = {key: before.get(key, "") for key in SETTINGS}
     now = {key: getattr(config, key) or value for key, value in known.items()}
     if now != known:
         await _refuse_other_store(known["store"], now["store"], local)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from ipaddress import ip_interface, ip_network
 from itertools import combinations
 from typing import Any, ClassVar
@@ -21,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from wefted.errors import InUse, NotFound, UsageError
 
-from .random_host import PARENT, UPLINK, RandomHost
+from .random_host import UPLINK, RandomHost
+from .random_model import SHAPES, Member, Shape, asked, clash, narrow, parted
 
 SEQUENCES = int(os.environ.get("WEFTED_SEQUENCES", "250"))
 STEPS = int(os.environ.get("WEFTED_STEPS", "15"))
@@ -29,57 +29,13 @@ STEPS = int(os.environ.get("WEFTED_STEPS", "15"))
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("random"), pytest.mark.timeout(0 if SEQUENCES > 1000 else 300)]
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A kind of network; `gateway`: whether its containers get a default route, `ports`: whether they can publish."""
-
-    name: str
-    wanted: dict[str, Any] = field(default_factory=dict)
-    prefixes: tuple[str, ...] = ("10.{}.0.0/24",)
-    gateway: bool = True
-    ports: bool = True
-
-    def subnets(self, number: int) -> list[str]:
-        return [prefix.format(100 + number) for prefix in self.prefixes]
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-V4, V6 = "10.{}.0.0/24", "fd00:{}::/64"
-SHAPES = [
-    Shape("bridge"),
-    Shape("small", prefixes=("10.{}.0.0/30",)),
-    Shape("six", prefixes=(V6,)),
-    Shape("dual", prefixes=(V4, V6)),
-    Shape("internal", {"internal": True}, (V4, V6), gateway=False, ports=False),
-    Shape("cut-off", {"options": {"gateway_mode": "isolated"}}, gateway=False, ports=False),
-    Shape("routed", {"options": {"gateway_mode": "routed", "icc": "off"}}, (V4, V6)),
-    Shape("vxlan", {"backend": "vxlan"}, (V4, V6)),
-    Shape("segment", {"backend": "vxlan", "options": {"layer": "2"}}),
-    Shape("ptp", {"driver": "ptp"}),
-    Shape("ptp-dual", {"driver": "ptp"}, (V4, V6)),
-    Shape("macvlan", {"driver": "macvlan", "options": {"parent": PARENT}}, (V4, V6), gateway=False, ports=False),
-    Shape("none", {"driver": "none"}, (), gateway=False, ports=False),
-    Shape("host", {"driver": "host"}, (), gateway=False, ports=False),
-]
-
 NETWORKS = st.sampled_from(["n1", "n2", "n3"])
 CONTAINERS = st.sampled_from(["c1", "c2", "c3"])
+SOURCES = st.sampled_from([[], [], ["none"], ["192.0.2.0/24", "2001:db8::/32"], ["192.0.2.128/25"]])
 PLACES = st.integers(0, 17)
 """Which of those that there are; a number beyond them counts round."""
 PORTS = st.builds("{}{}:80/{}".format, st.sampled_from(["", "127.0.0.1:", f"{UPLINK}:"]), st.integers(8000, 8002),
                   st.sampled_from(["tcp", "udp"]))  # fmt: skip
-
-
-@dataclass
-class Member:
-    """An endpoint as the model has it."""
-
-    ifname: str
-    addresses: tuple[str, ...]
-    priority: int
-    ports: list[str] = field(default_factory=list)
 
 
 class Sequences(RuleBasedStateMachine):
@@ -200,14 +156,14 @@ class Sequences(RuleBasedStateMachine):
             if heirs:
                 self.holder[name] = min(heirs)[1]
 
-    @rule(place=PLACES, port=PORTS)
-    def publish(self, place: int, port: str) -> None:
+    @rule(place=PLACES, port=PORTS, sources=SOURCES)
+    def publish(self, place: int, port: str, sources: list[str]) -> None:
         if not self.members:
             return
         network, name = sorted(self.members)[place % len(self.members)]
         mine = self.members[network, name]
         taken = any(clash(port, q) and not (m is mine and port == q) for m in self.members.values() for q in m.ports)
-        request = {"container": f"netns:{name}", "network": network, "ports": [port]}
+        request = {"container": f"netns:{name}", "network": network, "ports": [port], "sources": sources}
         if taken or not self.shapes[network].ports:
             with pytest.raises(UsageError):
                 self.host.call("endpoint.publish", **request)
@@ -368,28 +324,6 @@ class Sequences(RuleBasedStateMachine):
                 continue
             for address in self.members[two].addresses:
                 assert self.host.talk(one[1], two[1], address.split("/")[0]), f"{one} does not reach {address}"
-
-
-def asked(network: str, name: str) -> dict[str, Any]:
-    return {"network": network, "containers": [f"netns:{name}"]}
-
-
-def narrow(address: str, shape: Shape) -> str:
-    """Return an address as it stands on the interface: alone where there is no neighbour."""
-    interface = ip_interface(address)
-    return str(ip_interface(interface.ip)) if shape.wanted.get("driver") == "ptp" else address
-
-
-def parted(port: str) -> tuple[str, str, str]:
-    """Return a port's address or "", its number and its protocol."""
-    rest, protocol = port.split("/")
-    *ip, number, _ = rest.split(":")
-    return "".join(ip), number, protocol
-
-
-def clash(a: str, b: str) -> bool:
-    (ip, *service), (other, *theirs) = parted(a), parted(b)
-    return service == theirs and (ip == other or "" in (ip, other))
 
 
 def test_random_sequences_differ_from_the_model_never_and_leave_nothing() -> None:

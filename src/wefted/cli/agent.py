@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     epilog="""
     wefted up
     wefted up --store etcd://10.0.0.1:2379,10.0.0.2:2379 --advertise 10.0.0.7
+    wefted up --publish-from none
     wefted up --foreground
     """,
 )
 @option("--store", envvar="WEFTED_STORE", metavar="URL", help="The cluster's store [default: this host alone].")
 @option("--advertise", envvar="WEFTED_ADVERTISE", metavar="IP", help="The address that other hosts reach this one at.")
 @option("--name", envvar="WEFTED_NAME", metavar="NAME", help="This host's name in the cluster [default: the host's].")
+@option(
+    "--publish-from",
+    envvar="WEFTED_PUBLISH_FROM",
+    metavar="CIDR,...",
+    help="Whom published ports are for outside the host; all, none [default: all].",
+)
 @option("--foreground", is_flag=True, help="Run here until a signal comes, as under systemd.")
 @option("--timeout", type=float, default=20.0, show_default=True, metavar="S", help="Seconds to wait for its first answer.")
 @json_option
@@ -93,21 +100,31 @@ def _refuse_other(given: Mapping[str, str], status: Mapping[str, Any]) -> None:
         "store": {store["url"]},
         "name": {node["name"]},
         "advertise": {address.partition("/")[0] for address in node["underlay"]},
+        "publish_from": {_prefixes(node["publish_from"])},
     }
     for key, text in given.items():
         value = _shown(key, text)
         if value not in running[key]:
             now = ", ".join(sorted(running[key])) or "none"
-            raise UsageError(f"the agent runs already, and its {key} is {now}, not {value}", "stop it first: wefted down")
+            word = key.replace("_", "-")
+            raise UsageError(f"the agent runs already, and its {word} is {now}, not {value}", "stop it first: wefted down")
 
 
 def _shown(key: str, value: str) -> str:
-    """Return a setting as `status` shows it: a store without its password."""
+    """Return a setting as `status` shows it: a store without its password, and prefixes in order."""
+    if key == "publish_from":
+        from wefted.model.spec import sources
+
+        return _prefixes(map(str, sources(value)))
     if key != "store":
         return value
     from wefted.store.url import parse_store_url
 
     return str(parse_store_url(value))
+
+
+def _prefixes(words: Iterable[str]) -> str:
+    return ",".join(words) or "none"
 
 
 def _place(status: Mapping[str, Any]) -> str:

@@ -36,16 +36,18 @@ def ps(config: Config, ports: bool, as_json: bool) -> None:
     epilog="""
     wefted publish netns:web1 8080:80
     wefted publish netns:web1 127.0.0.1:8443:443/tcp 5000-5009:5000-5009/udp
+    wefted publish netns:db1 5432:5432 --from 192.0.2.0/24 --from 2001:db8::7
     """,
 )
 @click.argument("container", shell_complete=complete_containers)
 @click.argument("ports", metavar="PORT...", nargs=-1, required=True)
 @option("--network", metavar="NET", default="", help="Needed only where the container is in several networks.")
+@option("--from", "sources", metavar="CIDR", multiple=True, help="Whom they are for outside the host; all, none.")
 @json_option
 @click.pass_obj
-def publish(config: Config, container: str, ports: Sequence[str], network: str, as_json: bool) -> None:
+def publish(config: Config, /, container: str, as_json: bool, **parameters: Any) -> None:
     """Publish ports of a container on its host. PORT is [IP:]HOSTPORT:PORT[/tcp|udp|sctp]."""
-    parameters = {"container": container, "ports": ports, "network": network}
+    parameters["container"] = container
     show(perform(config, "endpoint.publish", parameters), as_json, _ports)
 
 
@@ -98,8 +100,15 @@ def _port_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _port_row(row: Mapping[str, Any]) -> Sequence[str]:
     target = f"{row['container']}:{row['port']}"
-    places = ", ".join(_PLACES[place] for place in row["reachable_from"]) or "nowhere"
+    places = ", ".join(_others(row) if place == "others" else _PLACES[place] for place in row["reachable_from"]) or "nowhere"
     return (row["host"], row["host_ip"] or "all", str(row["host_port"]), row["protocol"], target, row["network"], places)
+
+
+def _others(row: Mapping[str, Any]) -> str:
+    """Return who from outside: everybody or some, and which chains of other programs must let them pass."""
+    everybody = {"0.0.0.0/0", "::/0"} <= set(row["sources"])
+    who = _PLACES["others"] if everybody else " ".join(row["sources"])
+    return who + (f" (if {' and '.join(row['filtered_by'])} lets them)" if row["filtered_by"] else "")
 
 
 def _ports(endpoint: Mapping[str, Any]) -> Iterator[str]:

@@ -151,6 +151,7 @@ _AS_GIVEN = (
     "dhcp",
     "dhcp_client",
 )
+_AS_GIVEN = ("ip", "gateways", "default_route", "additional", "ifname", "mac", "publish", "publish_from", "gateway_priority")
 
 
 @network.command(
@@ -191,6 +192,7 @@ _AS_GIVEN = (
     help="builtin, or udhcpc, dhclient, dhcpcd; with -f behind it stays and renews.",
 )
 @option("--dhcp-option", metavar="W", multiple=True, help="A further word for a client other than builtin.")
+@option("--publish-from", metavar="CIDR", multiple=True, help="Whom these ports are for outside the host; all, none.")
 @json_option
 @click.pass_obj
 def connect(config: Config, /, network: str, names: Sequence[str], as_json: bool, **flags: Any) -> None:

@@ -33,7 +33,6 @@ from .intent import free_ports, ports_from, supported
 from .leases import Leases
 from .operations import Connect, Disconnect, Nothing, Publish
 from .planner import further_bridges, own_objects, plan_endpoint, plan_network, uses_links
-from .ports import port_rows
 from .reconcile import Report
 from .render import endpoint_json
 
@@ -59,11 +58,6 @@ class Endpoints:
         mine = [(host.node.id, endpoint) for endpoint in host.endpoints.values()]
         rows = [endpoint_json(host, owner, e) for owner, e in (*mine, *host.view.endpoints_elsewhere(host.node.id))]
         return sorted(rows, key=lambda row: (row["network"], row["host"], row["container"]))
-
-    async def list_ports(self, _: Nothing) -> Any:
-        if not self._host.live:
-            await self._host.refresh()
-        return port_rows(self._host)
 
     # -- connect ---------------------------------------------------------------------------------------------------
 
@@ -102,7 +96,7 @@ class Endpoints:
         host = self._host
         network = await host.network(request.network)
         supported(network, host.facts)
-        ports = ports_from(request.publish, network)
+        ports = ports_from(request.publish, network, request.publish_from)
         sandbox = await search.find(host.runtimes, container)
         members = [e for e in host.of(sandbox.container) if e.network == network.name]
         known = same_interface(members, request)
@@ -175,7 +169,7 @@ class Endpoints:
                 return endpoint
             other = self._given_way(endpoint, report.failures, named)
             if other is None:
-                raise _refused(endpoint, report)
+                raise refused(endpoint, report)
             await self._remove_objects([endpoint])
             endpoint = other
             await self._host.keep([endpoint])
@@ -350,6 +344,18 @@ class Endpoints:
                 current = self._host.endpoints.get(endpoint.id)
                 if current is not None:
                     await self.follow(current, sandbox)
+            await self.find(endpoint)
+
+    async def find(self, endpoint: Endpoint) -> Endpoint:
+        """Look for the container of an endpoint and follow it there; return the endpoint as it is now. The lock is held."""
+        kind, _, name = endpoint.container.partition(":")
+        runtime = self._host.runtimes.get(kind)
+        if runtime is not None:
+            try:
+                await self.follow(endpoint, await runtime.find(name))
+            except UsageError:
+                await self.follow(endpoint, None)
+        return self._host.endpoints[endpoint.id]
 
     async def drop_orphans(self) -> set[Netns]:
         """Forget the endpoints of networks that are gone; return their namespaces. The lock is held."""
@@ -396,17 +402,9 @@ class Endpoints:
         names = ", ".join(e.container for e in found)
         raise UsageError(f"{container} may be any of {names}", "give the name with its kind, as in netns:c1")
 
-    def _chosen(self, request: Publish) -> Endpoint:
-        found = [e for e in self._host.of(request.container) if request.network in ("", e.network)]
-        if not found:
-            raise NotFound(f"{request.container} has no endpoint on this host", "see which have: wefted ps")
-        if len(found) > 1:
-            networks = ", ".join(sorted(e.network for e in found))
-            raise UsageError(f"{request.container} is in several networks ({networks})", "choose one with --network")
-        return found[0]
 
-
-def _refused(endpoint: Endpoint, report: Report) -> KernelError:
+def refused(endpoint: Endpoint, report: Report) -> KernelError:
+    """Return the error of a change of an endpoint that the kernel refused and that was undone."""
     first = report.failures[0]
     others = f" ({len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
     what = f"cannot attach {endpoint.container} to network {endpoint.network!r}"

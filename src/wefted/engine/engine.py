@@ -23,6 +23,7 @@ from .names import Names
 from .networks import Networks
 from .operations import OPERATIONS, Nothing, Plan, Uninstall
 from .publisher import Publisher
+from .publishing import Publishing
 from .reconcile import Report
 from .removal import Removal
 from .render import link_json
@@ -37,6 +38,7 @@ class LocalEngine:
         self.host = host
         self.endpoints = Endpoints(host)
         self.networks = Networks(host)
+        self.publishing = Publishing(host, self.endpoints)
         self.publisher = Publisher(host)
         self.names = Names(host)
         self.flannels = Flannels(host)
@@ -56,9 +58,9 @@ class LocalEngine:
             "network.expose": self.networks.expose,
             "network.hide": self.networks.hide,
             "endpoint.list": self.endpoints.list_all,
-            "endpoint.ports": self.endpoints.list_ports,
-            "endpoint.publish": self.endpoints.publish,
-            "endpoint.unpublish": self.endpoints.unpublish,
+            "endpoint.ports": self.publishing.list_all,
+            "endpoint.publish": self.publishing.publish,
+            "endpoint.unpublish": self.publishing.unpublish,
             "link.list": self._links,
             "host.list": self.networks.hosts,
             "host.inspect": self.networks.inspect_hosts,

@@ -176,9 +176,9 @@ class Host:
         return found
 
     async def look(self) -> HostFacts:
-        """Return the facts with the addresses that the host has now; its underlay is what it was at the start."""
+        """Return the facts with the addresses and filters that the host has now; its underlay is what it was at the start."""
         fresh = await self.worker(self.kernel.probe)
-        return replace(self.facts, prefixes=fresh.prefixes)
+        return replace(self.facts, prefixes=fresh.prefixes, forward_filters=fresh.forward_filters)
 
     # -- the kernel ------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
@@ -80,14 +81,23 @@ def supported(network: Network, facts: HostFacts) -> None:
     _supported((*needs(network), *BACKENDS[network.backend].needs), facts)
 
 
-def ports_from(texts: Iterable[str], network: Network) -> tuple[PortMapping, ...]:
-    """Return the published ports that were asked for, ranges as single ports."""
+def ports_from(texts: Iterable[str], network: Network, sources: Sequence[str] = ()) -> tuple[PortMapping, ...]:
+    """Return the published ports that were asked for, ranges as single ports; `sources` says whom they are for."""
+    allowed = _sources(sources)
     binding = network.option("host_binding")
     bound = spec.host_address(binding) if binding else None
     ports = tuple(dict.fromkeys(port for text in texts for port in spec.ports(text, bound)))
+    if sources and not ports:
+        raise UsageError(f"{', '.join(sources)}: this says whom ports are published for, and there are none", "add --publish")
     if ports and (reason := _unpublishable(network)):
         raise UsageError(f"network {network.name!r} cannot publish ports: {reason}", "publish on a bridge or ptp network")
-    return ports
+    return tuple(replace(port, sources=allowed) for port in ports)
+
+
+def _sources(texts: Sequence[str]) -> tuple[IPNetwork, ...] | None:
+    if len(texts) > 1 and "none" in texts:
+        raise UsageError(f"{', '.join(texts)}: none stands alone", "leave it out, or leave the others out")
+    return spec.merged([prefix for text in texts for prefix in spec.sources(text)]) if texts else None
 
 
 def _unpublishable(network: Network) -> str:
@@ -104,14 +114,23 @@ def _unpublishable(network: Network) -> str:
 
 
 def free_ports(ports: Collection[PortMapping], owner: str, others: Iterable[Endpoint]) -> None:
-    """Raise `InUse` when another endpoint of this host publishes one of these ports."""
-    publishing = [other for other in others if other.ports and other.id != owner] if ports else []
-    for other in publishing:
-        for theirs in other.ports:
-            for port in ports:
-                if _clash(port, theirs):
+    """Raise `InUse` when an endpoint of this host publishes one of these ports, `UsageError` for one that is asked for twice.
+
+    The owner may publish again what it does publish, for somebody else.
+    """
+    wanted: dict[tuple[str, int], list[PortMapping]] = {}
+    for port in ports:
+        beside = wanted.setdefault((port.protocol, port.host_port), [])
+        if any(_clash(port, other) for other in beside):
+            raise UsageError(f"port {port} cannot be published beside {beside[0]}", "choose another host port")
+        beside.append(port)
+    for endpoint in others if ports else ():
+        for theirs in endpoint.ports:
+            for port in wanted.get((theirs.protocol, theirs.host_port), ()):
+                same = endpoint.id == owner and (theirs.place, theirs.port) == (port.place, port.port)
+                if not same and _clash(port, theirs):
                     where = f"{port.host_port}/{port.protocol}"
-                    raise InUse(f"port {where} is published already, by {other.container}", "choose another host port")
+                    raise InUse(f"port {where} is published already, by {endpoint.container}", "choose another host port")
 
 
 def _clash(a: PortMapping, b: PortMapping) -> bool:

@@ -78,6 +78,8 @@ class Connect:
     aliases: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     publish: tuple[str, ...] = ()
+    publish_from: tuple[str, ...] = ()
+    """Who may use these ports from outside: prefixes, `all` or `none`; as the host has it where nothing is said."""
     gateway_priority: int = 0
     """Of a container's networks the one with the highest holds its default route."""
     gateways: tuple[str, ...] = ()
@@ -110,6 +112,8 @@ class Publish:
     ports: tuple[str, ...]
     network: str = ""
     """Needed only where the container is in several networks."""
+    sources: tuple[str, ...] = ()
+    """Who may use them from outside: prefixes, `all` or `none`; as the host has it where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,15 @@ class Reconciler:
         changes.sort(key=lambda change: -change.subject.rank)
         return _report(self._apply(changes))
 
+    def swap(self, before: Mapping[Key, KernelObject], after: Mapping[Key, KernelObject]) -> Report:
+        """Go from one plan to another in one call, what is gone first: the firewall's part of it is one transaction."""
+        if HOST not in self._believed:
+            self._read(HOST)
+        gone = [Change(self._known(item), None) for key, item in before.items() if key not in after and item.owned]
+        fresh = {key: item for key, item in after.items() if before.get(key) != item}
+        actual = {key: known for key, item in fresh.items() if (known := self._believed.get(item.ns, {}).get(key)) is not None}
+        return _report(self._apply([*gone, *diff(fresh, actual)]))
+
     def look(self, namespaces: Iterable[Netns]) -> None:
         """Read these namespaces, so that the next pass knows of them even if no plan names them."""
         for ns in set(namespaces):

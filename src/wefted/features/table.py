@@ -6,6 +6,10 @@ So the path of a packet is the same length with one published port and with 5,00
 - `together`: pairs of subnets of one network; between them nothing is filtered.
 - `unrouted`: a bridge whose network has no subnets, twice: no route tells where its containers are.
 - `published_any`: protocol and port -> container and port, on every address of the host; `published_one`: on one address.
+- `publish_from`: who may use them from outside; those in `limited_any`, `limited_one` are for whom `sources_any`, `sources_one`
+  name beside them. What comes from others is not translated: so the port is what it would be without us, and no packet that
+  somebody else has translated can be meant. The host itself, whoever comes by a link of ours, and our guests in a bridge of
+  somebody else's are asked nothing.
 
 A line with `{ip}` or `{v}` stands for two, one for each IP version. What is easily got wrong:
 
@@ -40,6 +44,11 @@ set together{v} {{ type {addr} . {addr}; flags interval; }}
 set unrouted {{ type ifname . ifname; }}
 map published_one{v} {{ type {addr} . inet_proto . inet_service : {addr} . inet_service; }}
 map published_any{v} {{ type inet_proto . inet_service : {addr} . inet_service; }}
+set publish_from{v} {{ type {addr}; flags interval; }}
+set limited_one{v} {{ type {addr} . inet_proto . inet_service; }}
+set limited_any{v} {{ type inet_proto . inet_service; }}
+set sources_one{v} {{ type {addr} . inet_proto . inet_service . {addr}; flags interval; }}
+set sources_any{v} {{ type inet_proto . inet_service . {addr}; flags interval; }}
 
 chain guard {{
     type filter hook prerouting priority raw; policy accept;
@@ -54,7 +63,14 @@ chain input {{
 
 chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
-    fib daddr type local goto published
+    fib daddr type != local return
+    iifgroup {group} goto published
+    {ip} saddr @masquerade{v} fib saddr . iif oif exists goto published
+    {ip} daddr . meta l4proto . th dport . {ip} saddr @sources_one{v} goto published
+    meta l4proto . th dport . {ip} saddr @sources_any{v} goto published
+    {ip} daddr . meta l4proto . th dport @limited_one{v} return
+    meta l4proto . th dport @limited_any{v} return
+    {ip} saddr @publish_from{v} goto published
 }}
 
 chain output {{

@@ -13,11 +13,12 @@ from wefted.model.objects import HOST, Netns
 from .address import IFA_PROTO, RTM_DELADDR, RTM_NEWADDR, SCOPE_HOST
 from .expectation import Expectations
 from .fdb import AF_BRIDGE
+from .foreignfilter import HEADER_SIZE, SUBSYSTEM
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RTM_DELLINK, RTM_NEWLINK, RawLink, decode, family, port_info
 from .marks import PROTOCOL, is_our_table
 from .neighbor import HEADER, NDA_DST, NDA_PROTOCOL, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
 from .netlink import PORTS, REPLACE, as_int, as_text, attributes
-from .nft import HEADER_SIZE, NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_TABLE_NAME, SUBSYSTEM
+from .nft import NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_TABLE_NAME
 from .route import RTA_OIF, RTM_DELROUTE, RTM_NEWROUTE
 from .rule import RTM_DELRULE, RTM_NEWRULE
 

@@ -10,12 +10,12 @@ import errno
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from struct import Struct
 
 from wefted.model.firewall import NftElement, NftTable
 from wefted.model.objects import HOST, Change, KernelObject, Key
 
 from .fault import Fault
+from .foreignfilter import FAMILIES, HEADER, HEADER_SIZE, SUBSYSTEM, forward_filters
 from .libnftables import MISSING, Libnftables
 from .marks import is_our_table
 from .netlink import Message, NetlinkSocket, Refused, as_text, attributes
@@ -24,15 +24,10 @@ from .nftscript import Table, read_table, script, seal
 from .transaction import Transaction
 
 NETLINK_NETFILTER = 12
-SUBSYSTEM = 10 << 8
-"""NFNL_SUBSYS_NFTABLES (linux/netfilter/nfnetlink.h), as the high byte of message types."""
 NFT_MSG_GETTABLE, NFT_MSG_NEWGEN, NFT_MSG_GETGEN = 1, 15, 16
 NFTA_TABLE_NAME = 1
 NFTA_GEN_ID = 1
 
-HEADER_SIZE = 4
-_HEADER = Struct("=BBH")
-_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _ERRNOS = {"No such file or directory": errno.ENOENT, "File exists": errno.EEXIST, "Operation not permitted": errno.EPERM}
 
 
@@ -93,7 +88,7 @@ class Firewall:
 
     def generation(self) -> int:
         """Return the number of the last transaction in this namespace, whosoever's. Raises `Refused` without nftables."""
-        body = self._netfilter().ask(Message(SUBSYSTEM | NFT_MSG_GETGEN, 0, _HEADER.pack(0, 0, 0)))[0]
+        body = self._netfilter().ask(Message(SUBSYSTEM | NFT_MSG_GETGEN, 0, HEADER.pack(0, 0, 0)))[0]
         return int.from_bytes(attributes(body, HEADER_SIZE)[NFTA_GEN_ID], "big")
 
     def is_own(self, generation: int) -> bool:
@@ -112,6 +107,13 @@ class Firewall:
         except Refused:
             return MISSING
         return ""
+
+    def foreign_filters(self) -> tuple[str, ...]:
+        """Return the chains of other programs that drop what is forwarded and what they do not know."""
+        try:
+            return forward_filters(self._netfilter())
+        except Refused:
+            return ()
 
     def close(self) -> None:
         """Release the library and the socket."""
@@ -173,8 +175,8 @@ class Firewall:
 
     def _tables(self) -> list[Table]:
         """Return our tables; asked without libnftables, so that a host without a table of ours never loads it."""
-        bodies = self._netfilter().dump(SUBSYSTEM | NFT_MSG_GETTABLE, _HEADER.pack(0, 0, 0))
-        found = [(_FAMILIES.get(body[0], ""), as_text(attributes(body, HEADER_SIZE).get(NFTA_TABLE_NAME))) for body in bodies]
+        bodies = self._netfilter().dump(SUBSYSTEM | NFT_MSG_GETTABLE, HEADER.pack(0, 0, 0))
+        found = [(FAMILIES.get(body[0], ""), as_text(attributes(body, HEADER_SIZE).get(NFTA_TABLE_NAME))) for body in bodies]
         return [table for table in found if table[0] and is_our_table(table[1])]
 
     def _nft(self) -> Libnftables:

@@ -56,6 +56,7 @@ class Prober:
             underlay=_preferred((i for at, i in found if at == index), advertise) if link else (),
             mtu=link.mtu if link else 1500,
             features=self.features(),
+            forward_filters=self._firewall.foreign_filters(),
             prefixes=tuple(interface for at, interface in found if _is_foreign(links.get(at))),
             links=_host_links(links, addresses, {at for _, at in default_links(sock)}),
         )

@@ -89,6 +89,13 @@ class PortMapping:
     port: int
     protocol: str = "tcp"
     host_ip: IPAddress | None = None
+    sources: tuple[IPNetwork, ...] | None = None
+    """Who may use it from outside the host: nobody where it is empty, None: whom the host lets (`Node.publish_from`)."""
+
+    @property
+    def place(self) -> tuple[str, int, IPAddress | None]:
+        """What only one publication of a host can have."""
+        return self.protocol, self.host_port, self.host_ip
 
     def __str__(self) -> str:
         ip = "" if self.host_ip is None else f"[{self.host_ip}]:" if self.host_ip.version == 6 else f"{self.host_ip}:"

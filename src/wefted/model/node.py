@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
-from .objects import IPAddress, IPInterface
+from .objects import IPAddress, IPInterface, IPNetwork
+
+ANYWHERE: tuple[IPNetwork, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+"""Every address of both versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,8 @@ class Node:
     device: str = ""
     """The link that holds them."""
     mtu: int = 1500
+    publish_from: tuple[IPNetwork, ...] = ANYWHERE
+    """Who may use its published ports from outside, where a port does not say it itself; nobody: the ports are closed."""
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -57,3 +63,5 @@ class HostFacts:
     """Every address of the host that is not ours: a new subnet must not overlap their networks."""
     links: tuple[HostLink, ...] = ()
     """Every link of the host; the engine asks for them anew when a network depends on them."""
+    forward_filters: tuple[str, ...] = ()
+    """Chains of other programs that drop what the host forwards unless a rule lets it pass, as in `ip filter FORWARD`."""

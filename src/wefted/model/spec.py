@@ -8,6 +8,7 @@
     MAC         HH:HH:HH:HH:HH:HH           unicast, not zero
     port        [IP:]HOST[-HOST]:PORT[-PORT][/tcp|udp|sctp]     IPv6 in brackets, as in [fd77::1]:53:53/udp
     subnet      ADDRESS/LENGTH              strict: no host bits
+    sources     PREFIX[,PREFIX...]          who may use a published port; `all`, or `none`
     address     ADDRESS                     unicast
     interface address   ADDRESS/LENGTH      where no subnet says how long the prefix is
     route       DEST[@VIA]                  192.168.0.0/16@10.9.0.1; `default` is 0.0.0.0/0 or ::/0
@@ -22,15 +23,16 @@ whose hint gives an example.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_interface, ip_network
 from typing import NoReturn, TypeVar
 
 from wefted.errors import UsageError
 
 from .nearest import nearest
 from .network import PortMapping, StaticRoute
+from .node import ANYWHERE
 from .objects import IPAddress, IPInterface, IPNetwork
 
 KINDS = ("netns", "pid", "path", "docker", "podman", "containerd", "lxc", "nspawn")
@@ -210,6 +212,22 @@ def subnet(text: str) -> IPNetwork:
     if found.is_multicast or found.is_loopback or found.prefixlen == 0 or (found.version == 6 and found.is_link_local):
         _wrong("subnet", text, "such addresses cannot be given to containers", "10.9.0.0/16, fd77:9::/64")
     return found
+
+
+def sources(text: str) -> tuple[IPNetwork, ...]:
+    """Return the prefixes in order, none inside another one: whom a published port is for."""
+    if text in ("all", "none"):
+        return ANYWHERE if text == "all" else ()
+    example = "192.0.2.0/24, 192.0.2.7,fd77::/16, all, none"
+    found = [_network("source", part.strip(), example, need_length=False) for part in text.split(",")]
+    return merged(found)
+
+
+def merged(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """Return the same addresses in as few prefixes as possible, IPv4 first."""
+    four = [p for p in prefixes if isinstance(p, IPv4Network)]
+    six = [p for p in prefixes if isinstance(p, IPv6Network)]
+    return (*collapse_addresses(four), *collapse_addresses(six))
 
 
 def _network(what: str, text: str, example: str, *, need_length: bool) -> IPNetwork:

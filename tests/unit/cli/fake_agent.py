@@ -30,7 +30,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN if store == "stubborn:" else end)
 status = {
     "version": "0.1.0",
     "agent": {"running": True, "pid": os.getpid(), "uptime": 0.0, "session": os.getsid(0) == os.getpid()},
-    "node": {"name": given.get("name", "h1"), "underlay": ["10.0.0.1/24"]},
+    "node": {"name": given.get("name", "h1"), "underlay": ["10.0.0.1/24"], "publish_from": ["0.0.0.0/0", "::/0"]},
     "store": {"kind": "local", "url": store, "reachable": True, "error": ""},
 }
 body = json.dumps(status).encode()

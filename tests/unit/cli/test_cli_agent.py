@@ -53,11 +53,14 @@ def test_up_hands_its_flags_on_and_logs(program, run, places):
 def test_up_twice_is_no_error(program, run):
     first = up(run)
     assert up(run)["agent"]["pid"] == first["agent"]["pid"]
-    assert run("up", "--name", "h1", "--advertise", "10.0.0.1").stdout.startswith("the agent is up already: h1")
+    assert run("up", "--name", "h1", "--advertise", "10.0.0.1", "--publish-from", "all").stdout.startswith(
+        "the agent is up already: h1"
+    )
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--store", "http://other:2379/wefted/"), ("--name", "n2"), ("--advertise", "10.0.0.9")]
+    ("flag", "value"),
+    [("--store", "http://other:2379/wefted/"), ("--name", "n2"), ("--advertise", "10.0.0.9"), ("--publish-from", "none")],
 )
 def test_up_with_other_settings_is_refused(program, run, flag, value):
     up(run)

@@ -27,13 +27,15 @@ def test_ps_is_a_table(agent, run):
 def test_ports_are_a_table(agent, run):
     row = {"host": "h1", "network": "blue", "container": "netns:web", **WEB["ports"][0]}
     agent.answers["endpoint.ports"] = [
-        row | {"reachable_from": ["host", "others"]},
-        row | {"host_ip": "127.0.0.1", "reachable_from": []},
+        row | {"reachable_from": ["host", "others"], "sources": ["0.0.0.0/0", "::/0"], "filtered_by": None},
+        row | {"host_ip": "127.0.0.1", "reachable_from": [], "sources": [], "filtered_by": ["ip filter FORWARD"]},
+        row | {"reachable_from": ["others"], "sources": ["192.0.2.0/24"], "filtered_by": ["ip filter FORWARD"]},
     ]
-    head, first, second = run("ps", "--ports").output.splitlines()
+    head, first, second, third = run("ps", "--ports", COLUMNS="200").output.splitlines()
     assert head.split()[:6] == ["HOST", "ADDRESS", "PORT", "PROTOCOL", "CONTAINER", "NETWORK"]
     assert first.split() == ["h1", "all", "8080", "tcp", "netns:web:80", "blue", "its", "host,", "other", "hosts"]
     assert second.split() == ["h1", "127.0.0.1", "8080", "tcp", "netns:web:80", "blue", "nowhere"]
+    assert third.endswith("192.0.2.0/24 (if ip filter FORWARD lets them)")
 
 
 def test_ps_fits_the_terminal(agent, run):
@@ -44,9 +46,11 @@ def test_ps_fits_the_terminal(agent, run):
 @pytest.mark.parametrize("verb", ["publish", "unpublish"])
 def test_ports_are_sent_as_typed(agent, run, verb):
     agent.answers[f"endpoint.{verb}"] = WEB
-    result = run(verb, "web", "8080:80", "127.0.0.1:53:53/udp", "--network", "blue")
+    sources = ["--from", "192.0.2.0/24", "--from", "::1"] if verb == "publish" else []
+    result = run(verb, "web", "8080:80", "127.0.0.1:53:53/udp", "--network", "blue", *sources)
     assert result.output == "netns:web in blue: 8080:80/tcp\n"
     parameters = {"container": "web", "ports": ["8080:80", "127.0.0.1:53:53/udp"], "network": "blue"}
+    parameters |= {"sources": sources[1::2]} if sources else {}
     assert agent.asked == [(f"endpoint.{verb}", parameters)]
 
 

@@ -32,8 +32,11 @@ def endpoint(versions: tuple[int, ...], *ports: PortMapping, number: int = 1) ->
     return Endpoint(network="web", container=f"netns:c{number}", ns=Netns(f"c{number}"), addresses=interfaces, ports=ports)
 
 
-def plan(network: Network, *endpoints: Endpoint, host_gateway: bool = True) -> list[KernelObject]:
-    segment = Segment(network=network, node=Node(id="n1", name="h1"), host_gateway=host_gateway)
+def plan(
+    network: Network, *endpoints: Endpoint, host_gateway: bool = True, publish_from: tuple[str, ...] = ()
+) -> list[KernelObject]:
+    node = Node(id="n1", name="h1", publish_from=tuple(map(ip_network, publish_from)))
+    segment = Segment(network=network, node=node, host_gateway=host_gateway)
     return [item for feature in FEATURES for item in feature.plan(segment, endpoints)]
 
 
@@ -156,13 +159,57 @@ def test_guests_of_a_foreign_bridge_are_translated_one_by_one() -> None:
     assert plan(silent, endpoint((4,)), host_gateway=False) == []
 
 
+def test_whom_ports_are_for_is_told_once_and_not_by_their_containers() -> None:
+    everybody = ("0.0.0.0/0", "::/0")
+    made = plan(network(), publish_from=everybody)
+    assert {"publish_from4 { 0.0.0.0/0 }", "publish_from6 { ::/0 }"} <= elements(made)
+    assert elements(plan(network(), endpoint((4,), PORT), publish_from=everybody)) - elements(made) == {
+        "published_any4 { tcp . 8080 : 10.64.0.2 . 80 }"
+    }
+    assert not [line for line in elements(plan(network(internal=True), publish_from=everybody)) if "publish" in line]
+
+
+SOURCES = (ip_network("192.0.2.0/24"), ip_network("198.51.100.7/32"), ip_network("2001:db8::/32"))
+
+
+@pytest.mark.parametrize(
+    ("port", "sources", "expected"),
+    [
+        (
+            PORT,
+            SOURCES,
+            {
+                "limited_any4 { tcp . 8080 }",
+                "sources_any4 { tcp . 8080 . 192.0.2.0/24 }",
+                "sources_any4 { tcp . 8080 . 198.51.100.7 }",
+                "limited_any6 { tcp . 8080 }",
+                "sources_any6 { tcp . 8080 . 2001:db8::/32 }",
+            },
+        ),
+        (PORT, (), {"limited_any4 { tcp . 8080 }", "limited_any6 { tcp . 8080 }"}),
+        (
+            replace(PORT, host_ip=ip_address("203.0.113.1")),
+            SOURCES[:1],
+            {"limited_one4 { 203.0.113.1 . tcp . 8080 }", "sources_one4 { 203.0.113.1 . tcp . 8080 . 192.0.2.0/24 }"},
+        ),
+    ],
+)
+def test_a_port_may_say_itself_whom_it_is_for(port: PortMapping, sources: tuple, expected: set[str]) -> None:
+    chosen = network((4, 6))
+    made = elements(plan(chosen, endpoint((4, 6), replace(port, sources=sources))))
+    assert made - elements(plan(chosen, endpoint((4, 6), port))) == expected
+
+
 # -- what holds for every feature ------------------------------------------------------------------------------------
 
 
 @families
 def test_every_element_has_its_set_in_the_table(versions: tuple[int, ...]) -> None:
     one = replace(PORT, host_ip=ip_address("192.0.2.1"))
-    made = plan(network(versions, exposed=True, isolated=False), endpoint(versions, PORT, one))
+    limited = replace(PORT, host_port=81, sources=SOURCES)
+    limited_one = replace(one, host_port=82, sources=SOURCES)
+    publishing = endpoint(versions, PORT, one, limited, limited_one)
+    made = plan(network(versions, exposed=True, isolated=False), publishing, publish_from=("0.0.0.0/0", "::/0"))
     made += plan(network(versions, internal=True))
     containers = {o.container for o in made if isinstance(o, NftElement)}
     assert containers

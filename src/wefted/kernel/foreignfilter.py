@@ -1,0 +1,91 @@
+"""Which chains of other programs may drop what this host forwards: ufw's, firewalld's, Docker's, an administrator's.
+
+A verdict to accept ends only the table in which it is given, a drop ends the packet: so a chain at the forward hook that drops
+what none of its rules accepts has the last word over published ports too. Attributes: linux/netfilter/nf_tables.h. What the
+old iptables (not iptables-nft) has loaded is no chain of nftables and is not seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from struct import Struct
+
+from .marks import is_our_table
+from .netlink import NetlinkSocket, Refused, as_text, attributes, text
+
+SUBSYSTEM = 10 << 8
+"""NFNL_SUBSYS_NFTABLES (linux/netfilter/nfnetlink.h), as the high byte of message types."""
+FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+
+HEADER = Struct("=BBH")
+HEADER_SIZE = 4
+_IP = ("inet", "ip", "ip6")
+_GETCHAIN, _GETRULE = 4, 7
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
+_HOOK_NUMBER, _FORWARD = 1, 2
+_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4
+_EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
+_IMMEDIATE_DATA, _DATA_VERDICT, _VERDICT_CODE = 2, 2, 1
+_DROP = 0
+_TRANSPARENT = frozenset({"counter", "log"})
+_ATTRIBUTE = Struct("=HH")
+
+
+def forward_filters(sock: NetlinkSocket) -> tuple[str, ...]:
+    """Return them as `family table chain`; none where this kernel has no nftables. `sock` speaks NETLINK_NETFILTER."""
+    try:
+        return tuple(sorted(_filters(sock)))
+    except Refused:
+        return ()
+
+
+def _filters(sock: NetlinkSocket) -> Iterator[str]:
+    for body in sock.dump(SUBSYSTEM | _GETCHAIN, HEADER.pack(0, 0, 0)):
+        chain = attributes(body, HEADER_SIZE)
+        family, table, name = FAMILIES.get(body[0], ""), as_text(chain[_CHAIN_TABLE]), as_text(chain[_CHAIN_NAME])
+        if family not in _IP or is_our_table(table) or not _is_forward_filter(chain):
+            continue
+        if _number(chain.get(_CHAIN_POLICY)) == _DROP or _ends_closed(sock, body[0], table, name):
+            yield f"{family} {table} {name}"
+
+
+def _is_forward_filter(chain: Mapping[int, bytes]) -> bool:
+    hook = chain.get(_CHAIN_HOOK)
+    if hook is None or as_text(chain.get(_CHAIN_TYPE)) != "filter":
+        return False
+    return _number(attributes(hook).get(_HOOK_NUMBER)) == _FORWARD
+
+
+def _ends_closed(sock: NetlinkSocket, family: int, table: str, name: str) -> bool:
+    """Tell whether the last rule of a chain drops or rejects whatever came so far, as firewalld's do."""
+    place = text(_RULE_TABLE, table) + text(_RULE_CHAIN, name)
+    rules = [attributes(body, HEADER_SIZE) for body in sock.dump(SUBSYSTEM | _GETRULE, HEADER.pack(family, 0, 0) + place)]
+    return bool(rules) and _closes(rules[-1].get(_RULE_EXPRESSIONS, b""))
+
+
+def _closes(expressions: bytes) -> bool:
+    found = [attributes(item) for item in _elements(expressions)]
+    acting = [e for e in found if as_text(e.get(_EXPRESSION_NAME)) not in _TRANSPARENT]
+    if len(acting) != 1:
+        return False
+    name, data = as_text(acting[0].get(_EXPRESSION_NAME)), acting[0].get(_EXPRESSION_DATA, b"")
+    return name == "reject" or (name == "immediate" and _verdict(data) == _DROP)
+
+
+def _verdict(immediate: bytes) -> int:
+    verdict = attributes(attributes(immediate).get(_IMMEDIATE_DATA, b"")).get(_DATA_VERDICT, b"")
+    return _number(attributes(verdict).get(_VERDICT_CODE))
+
+
+def _number(data: bytes | None) -> int:
+    """Return a number in network byte order; -1 where there is none."""
+    return -1 if data is None else int.from_bytes(data, "big")
+
+
+def _elements(data: bytes) -> Iterator[bytes]:
+    """Yield the attributes of a list, which all have the same type."""
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(data):
+        length = max(_ATTRIBUTE.unpack_from(data, offset)[0], _ATTRIBUTE.size)
+        yield data[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
