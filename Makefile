@@ -1,6 +1,6 @@
 # The front door. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env engines demo test check fix lab bench docs build lock gates
+.PHONY: help env engines demo test soak check fix lab bench docs build lock gates
 
 BIN  := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)

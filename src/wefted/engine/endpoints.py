@@ -6,8 +6,10 @@ was made is removed and the record goes, so that a failed attach leaves the host
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
@@ -39,6 +41,10 @@ from .render import endpoint_json
 log = logging.getLogger("wefted.engine")
 
 MOST_INTERFACES = 64
+DYING = 1.0
+"""Seconds for which a namespace that has ended may hold its links: the kernel takes it down in the background (`cleanup_net`),
+and so long no other macvlan of the parent can have its MAC."""
+AGAIN = 0.01
 
 
 class Endpoints:
@@ -195,7 +201,12 @@ class Endpoints:
             objects = index(plan_network(segment, host.view.leases_of(network.name), (endpoint,)))
         else:
             objects = plan_endpoint(segment, endpoint)
-        return await host.worker(host.reconciler.ensure, objects)
+        end = time.monotonic() + DYING
+        report = await host.worker(host.reconciler.ensure, objects)
+        while any(outcome.errno == errno.EADDRINUSE for outcome in report.failures) and time.monotonic() < end:
+            await asyncio.sleep(AGAIN)
+            report = await host.worker(host.reconciler.ensure, objects)
+        return report
 
     async def _undo(self, endpoint: Endpoint, network: Network, fresh_lease: bool) -> None:
         await self._remove_objects([self._host.endpoints.get(endpoint.id, endpoint)])
