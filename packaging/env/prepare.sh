@@ -2,7 +2,7 @@
 # Prepare everything that wefted needs: system packages, then the Python environment in .venv.
 #
 # It looks before it does: with everything in place it changes nothing and needs neither root nor network.
-# With --engines it also installs the container engines that tests want; without them those tests are skipped.
+# With --engines it also installs the container engines and firewalls that tests want; without them those tests are skipped.
 # PYTHON=... chooses the interpreter. Exit 2: something is missing that it cannot install; it says what.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -58,12 +58,17 @@ missing_engines() {
   command -v podman >/dev/null || printf '%s\n' podman crun netavark aardvark-dns
   command -v iptables >/dev/null || echo iptables
   [ -x /bin/busybox ] || echo busybox-static
+  command -v ufw >/dev/null || echo ufw
+  command -v firewalld >/dev/null || echo firewalld
+  command -v dbus-daemon >/dev/null || echo dbus
 }
 
 # The units that come with a package: Debian enables them, and the next boot would start them.
 units_of() {
   case $1 in
     etcd-server) echo etcd.service ;;
+    ufw) echo ufw.service ;;
+    firewalld) echo firewalld.service ;;
     docker.io) echo docker.service docker.socket containerd.service ;;
     podman) echo podman.service podman.socket podman-restart.service podman-auto-update.service podman-auto-update.timer ;;
   esac
