@@ -58,3 +58,16 @@ def test_sources_that_overlap_those_of_before_take_their_place(host: RandomHost)
         host.call("endpoint.publish", container="netns:c1", ports=["81:80"], sources=sources)
         assert host.drift() == []
     assert len(host.published()) == 1
+
+
+def test_the_default_route_of_a_container_that_ended_unseen_has_a_holder_when_it_is_back(host: RandomHost) -> None:
+    host.start("c1")
+    host.open(live=False)
+    for name in ("a", "b"):
+        host.call("network.create", name=name)
+        host.call("network.connect", network=name, containers=["netns:c1"])
+    host.stop("c1")
+    host.call("network.disconnect", network="a", containers=["netns:c1"])
+    host.start("c1")
+    host.look()
+    assert host.inside("c1")[1] == {(4, "eth1")}

@@ -6,6 +6,7 @@ holder is disconnected. A default route that somebody else gave the container is
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 from wefted.model.network import Endpoint, Network
@@ -50,11 +51,14 @@ class DefaultRoutes:
         return sorted(able, key=lambda e: (-e.gateway_priority, e.network))
 
     async def inherit(self, container: str) -> None:
-        """Give a default route that has no holder to the next one; where the container has a foreign one, to nobody."""
+        """Give a default route that has no holder to the next one; where the container has a foreign one, to nobody.
+
+        In a container that has ended without our notice nothing can be made now: the record stays, for when it is back.
+        """
         for heir in self.heirs(container)[:1]:
             holder = replace(heir, default_route=True)
             await self._host.keep([holder])
-            if not await self._exchange(heir, holder):
+            if errno.EEXIST in await self._exchange(heir, holder):
                 await self._exchange(holder, heir)
                 await self._host.keep([heir])
 
@@ -62,8 +66,9 @@ class DefaultRoutes:
         """Only write down who is the next holder: a pass over the kernel follows."""
         await self._host.keep([replace(heir, default_route=True) for heir in self.heirs(container)[:1]])
 
-    async def _exchange(self, before: Endpoint, after: Endpoint) -> bool:
+    async def _exchange(self, before: Endpoint, after: Endpoint) -> set[int]:
+        """Make the difference; return the error numbers of what the kernel refused."""
         host = self._host
         segment = host.segment(host.view.networks[after.network])
         report = await host.exchange(plan_endpoint(segment, before), plan_endpoint(segment, after))
-        return not report.failures
+        return {outcome.errno for outcome in report.failures}
