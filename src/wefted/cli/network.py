@@ -38,7 +38,7 @@ def network() -> None:
 @option("--subnet", metavar="CIDR", multiple=True, help="Repeat it for several; chosen if there is none. none: --ip says all.")
 @option("--gateway", metavar="IP", multiple=True, help="The containers' gateway [default: a subnet's first].")
 @option("--ip-range", metavar="CIDR", multiple=True, help="Hand out addresses of this part of a subnet only.")
-@option("--aux-address", metavar="IP", multiple=True, help="An address of somebody else: never handed out.")
+@option("--aux-address", metavar="[NAME=]IP", multiple=True, help="An address of somebody else: never handed out.")
 @option("--mtu", type=int, default=0, help="Bytes in a packet [default: from the underlay, less the tunnel's].")
 @option("--internal", is_flag=True, help="No way out: containers reach each other only.")
 @option("--ipv6", is_flag=True, help="Choose an IPv6 subnet too.")
@@ -66,12 +66,20 @@ def create(config: Config, /, name: str, as_json: bool, **flags: Any) -> None:
     show(made, as_json, lambda n: [f"{n['name']}: {n['driver']}, {n['backend']}, {_subnets(n) or 'no subnet'}"])
 
 
-@network.command(epilog="wefted network ls\nwefted network ls --json")
+_FILTER = option(
+    "-f", "--filter", "filters", metavar="K=V", multiple=True, help="label name driver backend dangling, as in label=team=web."
+)
+
+
+@network.command(epilog="wefted network ls\nwefted network ls --filter driver=macvlan -q\nwefted network ls --json")
+@_FILTER
+@option("-q", "--quiet", is_flag=True, help="Names only.")
 @json_option
 @click.pass_obj
-def ls(config: Config, as_json: bool) -> None:
-    """List all networks of the cluster."""
-    show(perform(config, "network.list"), as_json, _table)
+def ls(config: Config, filters: Sequence[str], quiet: bool, as_json: bool) -> None:
+    """List the networks of the cluster: all, or those that match."""
+    found = perform(config, "network.list", {"filters": filters})
+    show(found, as_json, (lambda networks: [n["name"] for n in networks]) if quiet else _table)
 
 
 @network.command(epilog="wefted network inspect blue")
@@ -90,6 +98,7 @@ def inspect(config: Config, names: Sequence[str], as_json: bool) -> None:
     wefted network set blue --mtu 1400
     wefted network set blue --label team=web --label-rm owner --ip-range 10.20.8.0/21
     wefted network set blue --no-isolation --no-masquerade
+    wefted network set blue -o icc=off -o host_binding=127.0.0.1
     """,
 )
 @click.argument("name", shell_complete=complete_networks)
@@ -99,6 +108,7 @@ def inspect(config: Config, names: Sequence[str], as_json: bool) -> None:
 @option("--masquerade/--no-masquerade", default=None, help="Whether containers leave with their host's address.")
 @option("--label", metavar="K=V", multiple=True, help="Add or replace a label.")
 @option("--label-rm", metavar="K", multiple=True, help="Take a label away.")
+@option("-o", "--option", metavar="KEY=VALUE", multiple=True, help="icc, host_binding, gateway_mode; KEY= is the default.")
 @option("--subnet", metavar="CIDR", multiple=True, hidden=True, help="Cannot be changed.")
 @option("--driver", default="", hidden=True, help="Cannot be changed.")
 @option("--backend", default="", hidden=True, help="Cannot be changed.")
@@ -117,25 +127,28 @@ def change(config: Config, /, name: str, as_json: bool, **flags: Any) -> None:
         "subnets": flags["subnet"],
         "labels": pairs(flags["label"], "--label"),
         "unlabel": flags["label_rm"],
+        "options": pairs(flags["option"], "-o"),
     }
     show(perform(config, "network.set", parameters), as_json, lambda n: [f"{n['name']} changed"])
 
 
 @network.command(epilog="wefted network rm blue green")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_networks)
+@option("-f", "--force", is_flag=True, help="Pass over those that do not exist.")
 @json_option
 @click.pass_obj
-def rm(config: Config, names: Sequence[str], as_json: bool) -> None:
-    """Remove networks; refused while they have endpoints."""
-    show(perform(config, "network.remove", {"names": names}), as_json, removed)
+def rm(config: Config, names: Sequence[str], force: bool, as_json: bool) -> None:
+    """Remove networks, all or none of them; refused while they have endpoints."""
+    show(perform(config, "network.remove", {"names": names, "force": force}), as_json, removed)
 
 
-@network.command(epilog="wefted network prune")
+@network.command(epilog="wefted network prune\nwefted network prune --filter label=team=web")
+@_FILTER
 @json_option
 @click.pass_obj
-def prune(config: Config, as_json: bool) -> None:
-    """Remove all networks without endpoints."""
-    show(perform(config, "network.prune"), as_json, removed)
+def prune(config: Config, filters: Sequence[str], as_json: bool) -> None:
+    """Remove the networks without endpoints: all, or those that match."""
+    show(perform(config, "network.prune", {"filters": filters}), as_json, removed)
 
 
 _AS_GIVEN = (
@@ -221,14 +234,15 @@ def connect(config: Config, /, network: str, names: Sequence[str], as_json: bool
 @click.argument("network", shell_complete=complete_networks)
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=complete_containers)
 @option("--ifname", metavar="NAME", default="", help="Which interface, where it has several in the network.")
+@option("-f", "--force", is_flag=True, help="Pass over those that are not in the network.")
 @json_option
 @click.pass_obj
-def disconnect(config: Config, network: str, names: Sequence[str], ifname: str, as_json: bool) -> None:
+def disconnect(config: Config, /, network: str, names: Sequence[str], as_json: bool, **flags: Any) -> None:
     """Detach containers from a network.
 
     `-` reads their names from standard input, one on each line.
     """
-    result = perform(config, "network.disconnect", {"network": network, "containers": containers(names), "ifname": ifname})
+    result = perform(config, "network.disconnect", {"network": network, "containers": containers(names), **flags})
     show(result, as_json, lambda value: value["disconnected"])
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wefted.backends import BACKENDS
+from wefted.drivers import DRIVERS
 from wefted.errors import NotFound, UsageError
 from wefted.model import spec
+from wefted.model.dockeroptions import translated
 from wefted.model.network import Network, Subnet
 from wefted.model.node import HostFacts
+from wefted.model.options import reject_unknown
 
 from .intent import dressed, fitting_mtu
 from .operations import NetworkCreate, NetworkSet
+
+LIVE = ("icc", "host_binding", "gateway_mode")
+"""Options that may change while containers are there. `host_binding` is for ports that are published from then on."""
 
 
 def edited(network: Network, request: NetworkSet, facts: HostFacts) -> Network:
@@ -19,10 +25,13 @@ def edited(network: Network, request: NetworkSet, facts: HostFacts) -> Network:
     _refuse_fixed(network, request)
     if request.masquerade and network.internal:
         raise UsageError(f"network {network.name!r} is internal, so nothing of it is masqueraded", "leave --masquerade out")
+    options, mode = _options(network, request)
     changed = replace(
         network,
+        options=tuple(sorted(options.items())),
+        exposed=network.exposed if mode is None else mode == "routed",
         mtu=network.mtu if request.mtu is None else request.mtu,
-        masquerade=network.masquerade if request.masquerade is None else request.masquerade,
+        masquerade=_masquerade(network, request, mode),
         isolated=network.isolated if request.isolated is None else request.isolated,
         labels=_labels(network, request),
         subnets=_ranges(network, request.ip_ranges) if request.ip_ranges else network.subnets,
@@ -30,7 +39,44 @@ def edited(network: Network, request: NetworkSet, facts: HostFacts) -> Network:
     if changed.mtu != network.mtu:
         underlay = facts.underlay[0].ip if facts.underlay else None
         fitting_mtu(changed, BACKENDS[network.backend].overhead(underlay), facts)
+    if options != dict(network.options):
+        DRIVERS[network.driver].validate(changed)
     return changed
+
+
+def _options(network: Network, request: NetworkSet) -> tuple[dict[str, str], str | None]:
+    """Return all options as they are to be, and the gateway mode if that is another one than before."""
+    found = translated(request.options)
+    if found.fields:
+        raise UsageError(
+            f"network {network.name!r}: {', '.join(found.fields)} is changed by a flag of its own",
+            "see: wefted network set --help",
+        )
+    reject_unknown(network.name, found.options, DRIVERS[network.driver].options, BACKENDS[network.backend].options)
+    options = dict(network.options)
+    before = options.get("gateway_mode", "nat")
+    for key, value in found.options.items():
+        if key not in LIVE:
+            raise UsageError(
+                f"network {network.name!r}: option {key} cannot be changed, because its containers were made with it",
+                f"these can: {', '.join(LIVE)}",
+            )
+        options.pop(key, None)
+        if value:
+            options[key] = value
+    mode = options.get("gateway_mode", "nat")
+    if mode != before and "isolated" in (mode, before):
+        raise UsageError(
+            f"network {network.name!r}: its gateway cannot become {mode}, because its containers have routes for {before}",
+            "make another network, and connect the containers to it",
+        )
+    return options, mode if mode != before else None
+
+
+def _masquerade(network: Network, request: NetworkSet, mode: str | None) -> bool:
+    if request.masquerade is not None:
+        return request.masquerade
+    return network.masquerade if mode is None else mode == "nat" and not network.internal
 
 
 def _refuse_fixed(network: Network, request: NetworkSet) -> None:

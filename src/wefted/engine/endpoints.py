@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -223,8 +223,7 @@ class Endpoints:
         """Detach containers, running or gone. Nothing happens unless all of them are in the network."""
         async with self._host.lock:
             network = await self._host.network(request.network)
-            members = [self._member(network, container, request.ifname) for container in request.containers]
-            doomed = {e.id: e for e in members}
+            doomed = {e.id: e for e in self._members(network, request)}
             await self.detach(list(doomed.values()))
             await self._abandon(network)
         return {"disconnected": [endpoint.container for endpoint in doomed.values()]}
@@ -398,6 +397,14 @@ class Endpoints:
                 )
         if draft.host_ifname and any(other.link == draft.link for other in self._host.endpoints.values()):
             raise InUse(f"another container's link is called {draft.host_ifname} already", "choose another --host-ifname")
+
+    def _members(self, network: Network, request: Disconnect) -> Iterator[Endpoint]:
+        for container in request.containers:
+            try:
+                yield self._member(network, container, request.ifname)
+            except NotFound:
+                if not request.force:
+                    raise
 
     def _member(self, network: Network, container: str, ifname: str) -> Endpoint:
         """Return the endpoint of a container in a network, by its full or its bare name."""

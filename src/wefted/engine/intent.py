@@ -13,6 +13,7 @@ from wefted.errors import Exhausted, InUse, NotFound, Unsupported, UsageError
 from wefted.interfaces import Driver
 from wefted.ipam.leases import block_length, default_subnet
 from wefted.model import spec
+from wefted.model.dockeroptions import translated
 from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network, PortMapping, Subnet
 from wefted.model.node import HostFacts
@@ -29,12 +30,15 @@ MAXIMUM_NUMBER = 0xFFFFFF
 
 T = TypeVar("T")
 
+_NOTHING_SAID = NetworkCreate(name="")
+
 
 def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: HostFacts, last: int = 0) -> Network:
     """Return the network that was asked for; `last` is the number that the network before it got.
 
     Raises `UsageError` and its kin, in the order in which a person would look.
     """
+    request = in_our_words(request)
     name = spec.network_name(request.name)
     if name in known:
         raise InUse(f"network {name!r} exists already", f"look at it: wefted network inspect {name}")
@@ -74,6 +78,18 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
         block_length(subnet.prefix, integer(network, "block", 0, range(1, 129)) or None)
     fitting_mtu(network, backend.overhead(facts.underlay[0].ip if facts.underlay else None), facts)
     return network
+
+
+def in_our_words(request: NetworkCreate) -> NetworkCreate:
+    """Return a request without Docker's option keys. Raises `UsageError` where one of them contradicts a parameter."""
+    found = translated(request.options)
+    for name, value in found.fields.items():
+        given, default = getattr(request, name), getattr(_NOTHING_SAID, name)
+        if given not in (default, value):
+            raise UsageError(
+                f"network {request.name!r}: an option says {name} {value}, and a flag says {given}", "leave one of them out"
+            )
+    return replace(request, options=tuple(found.options.items()), **found.fields)
 
 
 def supported(network: Network, facts: HostFacts) -> None:
@@ -208,7 +224,7 @@ def dressed(prefixes: list[IPNetwork], request: NetworkCreate) -> tuple[Subnet, 
     """Give each gateway, range and auxiliary address to the subnet in which it lies."""
     gateways = [spec.address(text) for text in request.gateways]
     ranges = [spec.subnet(text) for text in request.ip_ranges]
-    auxiliary = [spec.address(text) for text in request.auxiliary]
+    auxiliary = [spec.address(text.rpartition("=")[2]) for text in request.auxiliary]
     for address in (*gateways, *auxiliary):
         if not any(address in prefix for prefix in prefixes):
             raise UsageError(f"{address} lies in none of the subnets ({', '.join(map(str, prefixes))})")

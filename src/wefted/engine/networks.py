@@ -17,9 +17,10 @@ from wefted.model.records import Check, Delete, Op, Put
 
 from . import keys
 from .edit import edited
+from .filters import chosen
 from .host import Host
 from .intent import network_from
-from .operations import HostNames, NetworkCreate, NetworkName, NetworkNames, NetworkSet, Nothing
+from .operations import HostNames, NetworkCreate, NetworkFilters, NetworkName, NetworkNames, NetworkSet, Nothing
 from .render import endpoint_json, host_json, network_json
 
 ATTEMPTS = 20
@@ -58,9 +59,9 @@ class Networks:
             return network
         raise InUse(f"network {request.name!r}: other hosts create networks all the time", "try again")
 
-    async def list_all(self, _: Nothing) -> Any:
+    async def list_all(self, request: NetworkFilters) -> Any:
         await self._host.refresh()
-        return [network_json(self._host, network) for network in self._sorted()]
+        return [network_json(self._host, network) for network in chosen(self._sorted(), request.filters, self._used)]
 
     async def inspect(self, request: NetworkNames) -> Any:
         found = []
@@ -98,7 +99,9 @@ class Networks:
         await self._host.reach()
         async with self._host.lock:
             await self._host.refresh()
-            networks = [await self._host.network(name) for name in dict.fromkeys(request.names)]
+            known = self._host.view.networks
+            names = [name for name in dict.fromkeys(request.names) if name in known or not request.force]
+            networks = [await self._host.network(name) for name in names]
             for network in networks:
                 self._refuse_used(network)
             for network in networks:
@@ -106,11 +109,12 @@ class Networks:
             await self._host.converge({HOST})
         return {"removed": [network.name for network in networks]}
 
-    async def prune(self, _: Nothing) -> Any:
+    async def prune(self, request: NetworkFilters) -> Any:
         await self._host.reach()
         async with self._host.lock:
             await self._host.refresh()
-            unused = [n for n in self._sorted() if not list(self._members(n.name)) and not is_flannel(n)]
+            matching = chosen(self._sorted(), request.filters, self._used)
+            unused = [n for n in matching if not self._used(n.name) and not is_flannel(n)]
             for network in unused:
                 await self.unmake(network)
             await self._host.converge({HOST})
@@ -203,6 +207,9 @@ class Networks:
         for owner, endpoint in self._host.view.endpoints_elsewhere(self._host.node.id):
             if endpoint.network == name:
                 yield owner, endpoint
+
+    def _used(self, name: str) -> bool:
+        return any(True for _ in self._members(name))
 
     def _published(self, node_id: str) -> Iterable[Endpoint]:
         return [e for owner, e in self._host.view.endpoints_elsewhere(self._host.node.id) if owner == node_id]

@@ -27,6 +27,7 @@ class NetworkCreate:
     gateways: tuple[str, ...] = ()
     ip_ranges: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
+    """Addresses that are never handed out, each with or without a name before it: `router=10.9.0.9`."""
     ipv6: bool = False
     """Adds an IPv6 subnet of our choice when none is given."""
     mtu: int = 0
@@ -50,6 +51,8 @@ class NetworkSet:
     labels: Pairs = ()
     unlabel: tuple[str, ...] = ()
     """Keys of labels to take away."""
+    options: Pairs = ()
+    """icc, host_binding, gateway_mode (nat or routed); an empty value is the default again."""
     driver: str = ""
     """This one, `backend` and `subnets` cannot change: they are taken only to say so."""
     backend: str = ""
@@ -59,6 +62,14 @@ class NetworkSet:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkNames:
     names: tuple[str, ...]
+    force: bool = False
+    """Pass over those that do not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFilters:
+    filters: tuple[str, ...] = ()
+    """`label=K`, `label=K=V`, `label!=K`, `name=PART`, `driver=D`, `backend=B`, `dangling=true`; all of them must match."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +113,8 @@ class Connect:
 class Disconnect:
     network: str
     containers: tuple[str, ...]
+    force: bool = False
+    """Pass over those that are not in the network."""
     ifname: str = ""
     """Needed only where a container has several interfaces in the network."""
 
@@ -166,11 +179,11 @@ class Operation:
 OPERATIONS: Mapping[str, Operation] = {
     "status": Operation(Nothing, "Tell how the node, its store and its kernel are."),
     "network.create": Operation(NetworkCreate, "Make a network; nothing appears on a host before its first endpoint."),
-    "network.list": Operation(Nothing, "List all networks of the cluster."),
+    "network.list": Operation(NetworkFilters, "List the networks of the cluster, all or those that match."),
     "network.inspect": Operation(NetworkNames, "Show networks with their leases and endpoints."),
     "network.set": Operation(NetworkSet, "Change a network that lives; every host follows."),
     "network.remove": Operation(NetworkNames, "Remove networks; refused while they have endpoints."),
-    "network.prune": Operation(Nothing, "Remove all networks without endpoints."),
+    "network.prune": Operation(NetworkFilters, "Remove the networks without endpoints, all or those that match."),
     "network.connect": Operation(Connect, "Attach containers to a network."),
     "network.disconnect": Operation(Disconnect, "Detach containers from a network."),
     "network.expose": Operation(NetworkName, "Let other hosts reach a network's containers without published ports."),

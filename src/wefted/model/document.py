@@ -11,6 +11,7 @@
         networks:                       or a list of names
           NAME: {ip: [10.9.0.5], ifname: eth0, mac: 02:42:0a:09:00:05, aliases: [db], routes: [default@10.9.0.1],
                  publish: ["8080:80"], dhcp: true, dhcp_client: udhcpc, dhcp_options: [-R]}
+                 publish: ["8080:80"], publish-from: [192.0.2.0/24], gateway-priority: 10}    ip6 is another word for ip
 
 Where a list may stand, a single value will do. Everything that is wrong is reported at once, each with its place.
 """
@@ -36,6 +37,7 @@ MOST_PROBLEMS = 50
 @dataclass(frozen=True, slots=True)
 class Membership:
     """A container in a network. `fields` holds what was said about it: ip, ifname, mac, aliases, routes, publish, dhcp."""
+    """A container in a network. `fields` holds what was said about it, as parameters of `network.connect`."""
 
     network: str
     container: str
@@ -174,12 +176,14 @@ class _Reader:
         fields: dict[str, Any] = {}
         entries = self._keyed(node, ENDPOINT_KEYS, f"network {network.text!r} of container {container!r}")
         for key, value in entries.items():
-            found = ENDPOINT_KEYS[key](self, value)
+            field, read = ENDPOINT_KEYS[key]
+            found = read(self, value)
             if found is not None:
-                fields[key] = found
-        self._inside(network.text, entries.get("ip"), fields.get("ip", ()))
-        for text in fields.get("ip", ()):
-            self._unique(_naming(entries["ip"], text), network.text, text, container)
+                fields[field] = (*fields.get(field, ()), *found) if isinstance(found, tuple) else found
+            if field == "ip":
+                self._inside(network.text, value, found)
+                for text in found:
+                    self._unique(_naming(value, text), network.text, text, container)
         return Membership(network.text, container, fields)
 
     def _unique(self, node: Node, network: str, address: str, container: str) -> None:
@@ -212,6 +216,12 @@ class _Reader:
             found: int | None = self._value(node, spec.mtu)
             return found
         self._wrong(node, f"an MTU is a number of bytes, not {_shape(node)}")
+        return None
+
+    def number(self, node: Node) -> int | None:
+        if isinstance(node, Scalar) and node.is_integer and len(node.text) < 10:
+            return int(node.text)
+        self._wrong(node, f"this must be a number, not {_shape(node)}")
         return None
 
     def boolean(self, node: Node) -> bool | None:
@@ -348,4 +358,15 @@ ENDPOINT_KEYS: Mapping[str, Callable[[_Reader, Node], Any]] = {
     "dhcp": _Reader.boolean,
     "dhcp_client": _Reader.word,
     "dhcp_options": _Reader.words,
+ENDPOINT_KEYS: Mapping[str, tuple[str, Callable[[_Reader, Node], Any]]] = {
+    "ip": ("ip", _several(spec.address)),
+    "ip6": ("ip", _several(spec.address)),
+    "ifname": ("ifname", _one(spec.interface_name)),
+    "mac": ("mac", _one(spec.mac)),
+    "aliases": ("aliases", _several(spec.alias)),
+    "routes": ("routes", _several(spec.route)),
+    "gateway-priority": ("gateway_priority", _Reader.number),
+    "publish": ("publish", _several(spec.ports)),
+    "publish-from": ("publish_from", _several(spec.sources)),
 }
+"""The key in the file, the parameter of `network.connect`, and how its value is read."""

@@ -104,8 +104,8 @@ def test_inspect_is_an_outline(agent, run):
 @pytest.mark.parametrize(
     ("words", "operation", "parameters"),
     [
-        (["rm", "blue", "red"], "network.remove", {"names": ["blue", "red"]}),
-        (["prune"], "network.prune", {}),
+        (["rm", "blue", "red"], "network.remove", {"names": ["blue", "red"], "force": False}),
+        (["prune"], "network.prune", {"filters": []}),
     ],
 )
 def test_removal_prints_the_names(agent, run, words, operation, parameters):
@@ -161,7 +161,10 @@ def test_names_come_from_standard_input_too(agent, run):
     run("network", "connect", "blue", "netns:c0", "-", stdin="netns:c1\n\n netns:c2 \n")
     assert agent.asked[0][1]["containers"] == ["netns:c0", "netns:c1", "netns:c2"]
     assert run("network", "disconnect", "blue", "-", stdin="netns:c1\n").output == "netns:c0\nnetns:c1\n"
-    assert agent.asked[1] == ("network.disconnect", {"network": "blue", "containers": ["netns:c1"], "ifname": ""})
+    assert agent.asked[1] == (
+        "network.disconnect",
+        {"network": "blue", "containers": ["netns:c1"], "ifname": "", "force": False},
+    )
 
 
 def test_an_empty_standard_input_is_a_usage_error(agent, run):
