@@ -75,6 +75,17 @@ def test_without_icc_containers_reach_the_host_alone(lab: Lab) -> None:
     assert wefted(h1, "plan") == {"changes": []}
 
 
+def test_containers_that_run_are_kept_apart_and_brought_together(lab: Lab) -> None:
+    h1 = lab.host("h1")
+    _, there = pair(h1, "live", "--subnet", "10.87.0.0/24")
+    assert ping(h1, "live1", there)
+    wefted(h1, "network", "set", "live", "-o", "com.docker.network.bridge.enable_icc=false")
+    assert not ping(h1, "live1", there, deadline=1)
+    wefted(h1, "network", "set", "live", "-o", "icc=")
+    assert ping(h1, "live1", there)
+    assert wefted(h1, "plan") == {"changes": []}
+
+
 def test_in_an_isolated_network_containers_reach_each_other_alone(lab: Lab) -> None:
     h1 = lab.host("h1")
     _, there = pair(h1, "alone", "--subnet", "10.84.0.0/24", "-o", "gateway_mode=isolated")

@@ -233,3 +233,22 @@ def test_any_value_is_a_document_or_a_usage_error(value: object) -> None:
     except UnicodeEncodeError:
         return
     assert refusal(text).startswith(("-:", "none"))
+
+
+def test_a_container_says_all_that_connect_takes() -> None:
+    text = """
+networks: {web: {subnets: [10.9.0.0/16, "fd09::/64"]}}
+containers:
+  c1: {networks: {web: {ip: 10.9.0.5, ip6: "fd09::5", gateway-priority: 10, publish: "80:80", publish-from: [192.0.2.0/24]}}}
+"""
+    (member,) = parse(text).members
+    assert member.fields == {
+        "ip": ("10.9.0.5", "fd09::5"),
+        "gateway_priority": 10,
+        "publish": ("80:80",),
+        "publish_from": ("192.0.2.0/24",),
+    }
+    with pytest.raises(UsageError, match="this must be a number"):
+        parse(text.replace("priority: 10", "priority: high"))
+    with pytest.raises(UsageError, match="fd08::5 lies in no subnet"):
+        parse(text.replace("fd09::5", "fd08::5"))
