@@ -160,11 +160,11 @@ _AS_GIVEN = (
     "host_ifname",
     "mac",
     "publish",
+    "publish_from",
     "gateway_priority",
     "dhcp",
     "dhcp_client",
 )
-_AS_GIVEN = ("ip", "gateways", "default_route", "additional", "ifname", "mac", "publish", "publish_from", "gateway_priority")
 
 
 @network.command(

@@ -33,7 +33,7 @@ from .identities import Identities
 from .ifnames import free_name, prefix_of
 from .intent import free_ports, ports_from, supported
 from .leases import Leases
-from .operations import Connect, Disconnect, Nothing, Publish
+from .operations import Connect, Disconnect, Nothing
 from .planner import further_bridges, own_objects, plan_endpoint, plan_network, uses_links
 from .reconcile import Report
 from .render import endpoint_json
@@ -211,7 +211,7 @@ class Endpoints:
     async def _undo(self, endpoint: Endpoint, network: Network, fresh_lease: bool) -> None:
         await self._remove_objects([self._host.endpoints.get(endpoint.id, endpoint)])
         await self._host.drop([endpoint])
-        await self._vacate([endpoint])
+        await self.vacate([endpoint])
         await self._defaults.inherit(endpoint.container)
         if fresh_lease:
             await self._addressing.give_back(network)
@@ -238,7 +238,7 @@ class Endpoints:
             self.leases.stay(endpoints)
             raise KernelError(f"cannot detach: {report.failures[0].error}", errno=report.failures[0].errno)
         await self._host.drop(endpoints)
-        await self._vacate(endpoints)
+        await self.vacate(endpoints)
         for container in dict.fromkeys(endpoint.container for endpoint in endpoints):
             await self._defaults.inherit(container)
 
@@ -259,7 +259,7 @@ class Endpoints:
         if not host.segment(network).leases and not any(e.network == network.name for e in host.endpoints.values()):
             await host.converge({HOST})
 
-    async def _vacate(self, endpoints: Iterable[Endpoint]) -> None:
+    async def vacate(self, endpoints: Iterable[Endpoint]) -> None:
         """Remove the bridges behind the last one in use; what cannot be removed now goes with the next pass."""
         host = self._host
         left: dict[str, int] = {}
@@ -270,40 +270,6 @@ class Endpoints:
             if last > used and name in host.view.networks:
                 segment = host.segment(host.view.networks[name])
                 await host.worker(host.reconciler.remove, further_bridges(segment, used, last))
-
-    # -- publish ---------------------------------------------------------------------------------------------------
-
-    async def publish(self, request: Publish) -> Any:
-        async with self._host.lock:
-            endpoint = self._chosen(request)
-            network = await self._host.network(endpoint.network)
-            ports = ports_from(request.ports, network)
-            free_ports(ports, endpoint.id, self._host.endpoints.values())
-            return await self._republish(endpoint, tuple(dict.fromkeys((*endpoint.ports, *ports))))
-
-    async def unpublish(self, request: Publish) -> Any:
-        async with self._host.lock:
-            endpoint = self._chosen(request)
-            gone = ports_from(request.ports, await self._host.network(endpoint.network))
-            for port in gone:
-                if port not in endpoint.ports:
-                    raise NotFound(f"{endpoint.container} does not publish {port}", "see what it does: wefted ps")
-            return await self._republish(endpoint, tuple(port for port in endpoint.ports if port not in gone))
-
-    async def _republish(self, endpoint: Endpoint, ports: tuple[Any, ...]) -> Any:
-        host = self._host
-        network = host.view.networks[endpoint.network]
-        bridge = host.places.to_publish(network, endpoint) if ports else endpoint.bridge
-        changed = replace(endpoint, ports=ports, bridge=bridge)
-        segment = host.segment(network)
-        await host.keep([changed])
-        report = await host.exchange(own_objects(segment, endpoint), plan_endpoint(segment, changed))
-        if report.failures:
-            await host.exchange(own_objects(segment, changed), plan_endpoint(segment, endpoint))
-            await host.keep([endpoint])
-            raise _refused(endpoint, report)
-        await self._vacate([endpoint])
-        return endpoint_json(host, host.node.id, changed)
 
     # -- containers that come and go --------------------------------------------------------------------------------
 
@@ -346,26 +312,20 @@ class Endpoints:
     async def find_all(self) -> None:
         """Look for the container of every endpoint (at start, after events may have been missed); the lock is held."""
         for endpoint in list(self._host.endpoints.values()):
-            runtime = self._host.runtimes.get(endpoint.container.partition(":")[0])
-            if runtime is not None:
-                sandbox = await self._identities.locate(endpoint, runtime)
-                if sandbox is not None:
-                    await self._identities.recognise(sandbox)
-                current = self._host.endpoints.get(endpoint.id)
-                if current is not None:
-                    await self.follow(current, sandbox)
             await self.find(endpoint)
 
     async def find(self, endpoint: Endpoint) -> Endpoint:
         """Look for the container of an endpoint and follow it there; return the endpoint as it is now. The lock is held."""
-        kind, _, name = endpoint.container.partition(":")
-        runtime = self._host.runtimes.get(kind)
-        if runtime is not None:
-            try:
-                await self.follow(endpoint, await runtime.find(name))
-            except UsageError:
-                await self.follow(endpoint, None)
-        return self._host.endpoints[endpoint.id]
+        runtime = self._host.runtimes.get(endpoint.container.partition(":")[0])
+        if runtime is None:
+            return endpoint
+        sandbox = await self._identities.locate(endpoint, runtime)
+        if sandbox is not None:
+            await self._identities.recognise(sandbox)
+        current = self._host.endpoints.get(endpoint.id)
+        if current is not None:
+            await self.follow(current, sandbox)
+        return self._host.endpoints.get(endpoint.id, endpoint)
 
     async def drop_orphans(self) -> set[Netns]:
         """Forget the endpoints of networks that are gone; return their namespaces. The lock is held."""

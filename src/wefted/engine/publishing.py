@@ -12,7 +12,7 @@ from .endpoints import Endpoints, refused
 from .host import Host
 from .intent import free_ports, ports_from
 from .operations import Nothing, Publish
-from .planner import plan_endpoint
+from .planner import own_objects, plan_endpoint
 from .ports import port_rows
 from .render import endpoint_json
 
@@ -54,15 +54,18 @@ class Publishing:
     async def _republish(self, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> Any:
         host = self._host
         endpoint = await self._endpoints.find(endpoint)
-        changed = replace(endpoint, ports=ports)
-        segment = host.segment(host.view.networks[endpoint.network])
-        before, after = plan_endpoint(segment, endpoint), plan_endpoint(segment, changed)
+        network = host.view.networks[endpoint.network]
+        bridge = host.places.to_publish(network, endpoint) if ports else endpoint.bridge
+        changed = replace(endpoint, ports=ports, bridge=bridge)
+        segment = host.segment(network)
+        before, after = own_objects(segment, endpoint), plan_endpoint(segment, changed)
         await host.keep([changed])
         report = await host.worker(host.reconciler.swap, before, after)
         if report.failures:
-            await host.worker(host.reconciler.swap, after, before)
+            await host.worker(host.reconciler.swap, own_objects(segment, changed), plan_endpoint(segment, endpoint))
             await host.keep([endpoint])
             raise refused(endpoint, report)
+        await self._endpoints.vacate([endpoint])
         return endpoint_json(host, host.node.id, changed)
 
     def _chosen(self, request: Publish) -> Endpoint:

@@ -10,8 +10,8 @@
       [KIND:]NAME:
         networks:                       or a list of names
           NAME: {ip: [10.9.0.5], ifname: eth0, mac: 02:42:0a:09:00:05, aliases: [db], routes: [default@10.9.0.1],
-                 publish: ["8080:80"], dhcp: true, dhcp_client: udhcpc, dhcp_options: [-R]}
-                 publish: ["8080:80"], publish-from: [192.0.2.0/24], gateway-priority: 10}    ip6 is another word for ip
+                 publish: ["8080:80"], publish-from: [192.0.2.0/24], gateway-priority: 10,
+                 dhcp: true, dhcp_client: udhcpc, dhcp_options: [-R]}       ip6 is another word for ip
 
 Where a list may stand, a single value will do. Everything that is wrong is reported at once, each with its place.
 """
@@ -36,7 +36,6 @@ MOST_PROBLEMS = 50
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A container in a network. `fields` holds what was said about it: ip, ifname, mac, aliases, routes, publish, dhcp."""
     """A container in a network. `fields` holds what was said about it, as parameters of `network.connect`."""
 
     network: str
@@ -348,16 +347,6 @@ NETWORK_KEYS: Mapping[str, tuple[str, Callable[[_Reader, Node], Any]]] = {
 }
 """The key in the file, the parameter of `network.create`, and how its value is read."""
 
-ENDPOINT_KEYS: Mapping[str, Callable[[_Reader, Node], Any]] = {
-    "ip": _several(spec.address),
-    "ifname": _one(spec.interface_name),
-    "mac": _one(spec.mac),
-    "aliases": _several(spec.alias),
-    "routes": _several(spec.route),
-    "publish": _several(spec.ports),
-    "dhcp": _Reader.boolean,
-    "dhcp_client": _Reader.word,
-    "dhcp_options": _Reader.words,
 ENDPOINT_KEYS: Mapping[str, tuple[str, Callable[[_Reader, Node], Any]]] = {
     "ip": ("ip", _several(spec.address)),
     "ip6": ("ip", _several(spec.address)),
@@ -368,5 +357,8 @@ ENDPOINT_KEYS: Mapping[str, tuple[str, Callable[[_Reader, Node], Any]]] = {
     "gateway-priority": ("gateway_priority", _Reader.number),
     "publish": ("publish", _several(spec.ports)),
     "publish-from": ("publish_from", _several(spec.sources)),
+    "dhcp": ("dhcp", _Reader.boolean),
+    "dhcp_client": ("dhcp_client", _Reader.word),
+    "dhcp_options": ("dhcp_options", _Reader.words),
 }
 """The key in the file, the parameter of `network.connect`, and how its value is read."""

@@ -124,8 +124,7 @@ def test_connect_sends_what_was_typed(agent, run):
     agent.answers["network.connect"] = [C1]
     flags = (
         "--ip 10.20.1.2 --ip6 fd20::2 --gateway-priority 7 --ifname eth1 --mac 02:00:00:00:00:01 --alias db --route 10.9.0.0/16"
-        " --gateway 10.20.9.9 --default-route take --another --host-ifname web0"
-        " --gateway 10.20.9.9 --default-route take --another --publish-from none"
+        " --gateway 10.20.9.9 --default-route take --another --host-ifname web0 --publish-from none"
     )
     flags += " --dhcp --dhcp-client udhcpc-f --dhcp-option -t --dhcp-option 5"
     result = run("network", "connect", "blue", "netns:c1", *flags.split(), "-p", "80:80", "--publish", "53:53/udp")
