@@ -6,17 +6,13 @@ import gc
 import sys
 from collections.abc import Sequence
 
-from wefted.compat import CLASSICS
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit code. See `wefted.errors` for what the codes mean."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = sys.argv[0].rpartition("/")[2]
-    if arguments is None and name in CLASSICS:
-        from .classic import run
-
-        return run(name, words)
+    if arguments is None and name != "wefted" and (code := _classic(name, words)) is not None:
+        return code
     if words == ["--version"]:
         from wefted import __version__
 
@@ -28,6 +24,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(words)
     finally:
         gc.freeze()
+
+
+def _classic(name: str, words: list[str]) -> int | None:
+    """Be another tool's command, if that is our name; else None."""
+    from wefted.compat import CLASSICS
+
+    if name not in CLASSICS:
+        return None
+    from .classic import run
+
+    return run(name, words)
 
 
 def _run(words: list[str]) -> int:
