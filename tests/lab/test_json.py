@@ -112,6 +112,8 @@ def test_lists_of_names(on: On) -> None:
     assert json.loads(on("h1", f"{WEFTED} network rm green --json")) == {"removed": ["green"]}
     assert json.loads(on("h2", f"{WEFTED} network disconnect blue netns:c1 --json")) == {"disconnected": ["netns:c1"]}
     (endpoint,) = json.loads(on("h2", f"{WEFTED} network connect blue netns:c1 --json"))
-    assert keys(endpoint) == keys(documented("endpoints")[0]) - {".routes[].destination", ".routes[].via"} - {
-        key for key in keys(documented("endpoints")[0]) if key.startswith(".ports[]")
-    }
+    assert keys(endpoint) == keys(documented("endpoints")[0]) - {
+        ".routes[].destination",
+        ".routes[].via",
+        ".routes[].direct",
+    } - {key for key in keys(documented("endpoints")[0]) if key.startswith(".ports[]")}
