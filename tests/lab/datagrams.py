@@ -20,7 +20,7 @@ import time
 CLONE_NEWNET = 0x40000000
 PORT = 5400
 DEADLINE = 5.0
-TRIES = 3
+TRIES = 5
 
 
 def opened(ns: str, family: int, address: str = "") -> socket.socket:
@@ -57,13 +57,13 @@ def heard(source: str, target: str, address: str) -> bool:
 
 
 def copies(source: str, address: str, listeners: list[str]) -> list[int]:
-    """Send one datagram to all; return how many copies each listener got. Where one got none it is done once more."""
-    found: list[int] = []
+    """Send a datagram to all; return the most copies of one that each listener got. Whoever missed it hears a second one."""
+    most = [0] * len(listeners)
     for _ in range(TRIES):
-        found = _copies(source, address, listeners)
-        if all(found):
+        most = list(map(max, most, _copies(source, address, listeners)))
+        if all(most):
             break
-    return found
+    return most
 
 
 def _copies(source: str, address: str, listeners: list[str]) -> list[int]:
