@@ -177,6 +177,8 @@ def test_a_repeated_call_changes_nothing(host: Host) -> None:
     running(host, "again")
     line = "bragain again 192.168.11.1/24@192.168.11.254 26:2e:71:98:60:01"
     done(host, line)
+    wait_for(lambda: link(host, "bragain")["operstate"] == "UP", 10, "the bridge has carrier")
+    wait_for(lambda: link(host, "eth1", "again")["operstate"] == "UP", 10, "the interface has carrier")
     before = everything(host, "again")
     done(host, line)
     assert everything(host, "again") == before
