@@ -24,7 +24,7 @@ class FlannelService:
 
     def __init__(self, flannels: Flannels) -> None:
         self._flannels = flannels
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, tuple[Joined, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
         """Follow what is joined and left, until cancelled."""
@@ -34,17 +34,22 @@ class FlannelService:
                 self._follow()
                 await self._flannels.changed.wait()
         finally:
-            for task in self._tasks.values():
+            tasks = [task for _, task in self._tasks.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _follow(self) -> None:
         joined = self._flannels.joined
-        for name in [name for name in self._tasks if name not in joined]:
-            self._tasks.pop(name).cancel()
+        for name, (known, task) in list(self._tasks.items()):
+            if joined.get(name) is not known:
+                task.cancel()
+                del self._tasks[name]
+            if name not in joined:
+                Path(known.request.subnet_file).unlink(missing_ok=True)
         for name in joined:
             if name not in self._tasks:
-                self._tasks[name] = asyncio.create_task(self._keep(joined[name]))
+                self._tasks[name] = joined[name], asyncio.create_task(self._keep(joined[name]))
 
     async def _keep(self, joined: Joined) -> None:
         """Hold one subnet. Errors are told in `wefted flannel ls`, and it goes on."""

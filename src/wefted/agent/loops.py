@@ -50,8 +50,8 @@ class Loops:
             report = await self._host.converge()
         log.info("first pass", extra={"changes": len(report.changes), "failures": len(report.failures)})
 
-    async def run_until(self, stop: asyncio.Event) -> None:
-        """Run everything until `stop` is set."""
+    async def run_until(self, stop: asyncio.Event, also: Coroutine[Any, Any, None] | None = None) -> None:
+        """Run everything until `stop` is set; `also` may end before."""
         tasks = [
             self._reconcile(),
             self._watch_kernel(),
@@ -62,6 +62,8 @@ class Loops:
             self._engine.endpoints.leases.run(),
             *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
         ]
+        if also is not None:
+            tasks.append(also)
         if self._host.shared:  # alone, only this process writes
             tasks.append(self._again("the cluster's watch", self._watch_cluster))
         await _until(stop, tasks)

@@ -7,9 +7,12 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from wefted.config import Config
+from wefted.engine.engine import LocalEngine
 from wefted.wiring import locked, open_engine
 
 from . import logs, notify
@@ -20,15 +23,24 @@ from .names import NameService
 log = logging.getLogger("wefted.agent")
 
 
-def serve(config: Config) -> None:
-    """Run the agent in the foreground until SIGTERM or SIGINT. Raises what prevents its start."""
+ONE_SHOT = 3.0
+"""Seconds that a start waits for a command that works without an agent at this moment."""
+
+Also = Callable[[LocalEngine], Coroutine[Any, Any, None]]
+
+
+def serve(config: Config, also: Also | None = None) -> None:
+    """Run the agent in the foreground until SIGTERM or SIGINT. Raises what prevents its start.
+
+    `also` is done once the agent answers, and says itself that the service is ready.
+    """
     logs.configure(config.log_level)
-    with locked(config):
+    with locked(config, ONE_SHOT):
         Path(config.runtime_dir).mkdir(parents=True, exist_ok=True, mode=0o755)
-        asyncio.run(_serve(config))
+        asyncio.run(_serve(config, also))
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, also: Also | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,8 +53,9 @@ async def _serve(config: Config) -> None:
             log.info("ready", extra={"pid": os.getpid(), "node": engine.host.node.name, "store": engine.host.cluster_url})
             gc.collect()
             gc.freeze()  # what the start made stays for good: no need to look at it again and again
-            notify.ready()
-            await loops.run_until(stop)
+            if also is None:
+                notify.ready()
+            await loops.run_until(stop, also(engine) if also is not None else None)
             notify.stopping()
     finally:
         await engine.close()

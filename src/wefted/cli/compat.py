@@ -45,6 +45,38 @@ def pipework(ctx: click.Context, words: Sequence[str]) -> None:
     ctx.exit(pipework.main(words, ask))
 
 
+@compat.command(
+    context_settings=_AS_TYPED,
+    add_help_option=False,
+    epilog="""
+    wefted compat flanneld -etcd-endpoints=http://192.0.2.1:2379 -iface=eth1 -ip-masq
+    wefted compat flanneld -etcd-prefix=/atomic.io/network -subnet-file=/run/flannel/subnet.env
+    """,
+)
+@click.argument("words", metavar="ARGS...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def flanneld(ctx: click.Context, words: Sequence[str]) -> None:
+    """flanneld: share a network of flannel's, in the foreground; the agent too, where none runs."""
+    from wefted.compat import flanneld
+
+    ctx.exit(flanneld.main(words))
+
+
+@compat.command(
+    "mk-docker-opts.sh",
+    context_settings=_AS_TYPED,
+    add_help_option=False,
+    epilog="wefted compat mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
+)
+@click.argument("words", metavar="ARGS...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def mk_docker_opts(ctx: click.Context, words: Sequence[str]) -> None:
+    """mk-docker-opts.sh: from subnet.env to the options of Docker's daemon."""
+    from wefted.compat import mk_docker_opts
+
+    ctx.exit(mk_docker_opts.main(words))
+
+
 @compat.command(cls=Command, epilog="wefted compat install /usr/local/bin")
 @click.argument("directory", metavar="DIR")
 @json_option

@@ -3,5 +3,5 @@
 A classic is one short process, so what it imports is most of what it costs: see "Classic commands" in docs/adr.
 """
 
-CLASSICS = {"pipework": "pipework"}
+CLASSICS = {"pipework": "pipework", "flanneld": "flanneld", "mk-docker-opts.sh": "mk_docker_opts"}
 """The name of a classic -> the module of this room whose `main(words, ask)` is the program; a new one is one line here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -55,16 +56,20 @@ class Flannels:
         return bool(self.joined)
 
     async def join(self, request: FlannelJoin) -> Any:
-        """Join, and return when the subnet is there. Raises `UsageError`, `InUse`, and what taking a subnet raises."""
+        """Join, or change how. The subnet is there a moment later: see `list_all`. Raises `UsageError`, `InUse`."""
         spec.network_name(request.name)
         known = self.joined.get(request.name)
-        if known is not None and known.request != request:
+        if known is not None and known.request.prefix != request.prefix:
             raise InUse(
-                f"flannel network {request.name!r} is joined already, in another way", f"wefted flannel leave {request.name}"
+                f"flannel network {request.name!r} is joined already, under {known.request.prefix}",
+                f"leave it first: wefted flannel leave {request.name}",
             )
-        if known is None:
-            self._free_name(request.name)
-            known = self._enter(request, ())
+        if known is None or known.request != request:
+            if known is None:
+                self._free_name(request.name)
+            else:
+                self._store().unmount(request.name)
+            known = self._enter(request, known.keeper.before if known is not None else ())
             await self._host.local.write([Put(keys.LOCAL_FLANNEL + request.name, codec.dumps(request))])
             self.changed.set()
         return self._json(known)
@@ -130,7 +135,7 @@ class Flannels:
         own = {lease.block for lease in self._host.view.leases_of(joined.request.name) if lease.node == self._host.node.id}
         return held is not None and set(held.subnets) <= own
 
-    def _enter(self, request: FlannelJoin, before: tuple[IPNetwork, ...]) -> Joined:
+    def _enter(self, request: FlannelJoin, before: Sequence[IPNetwork]) -> Joined:
         prefix = f"/{request.prefix.strip('/')}/"
         store = self._store()
         store.mount(Mount(request.name, prefix, request.masquerade))
