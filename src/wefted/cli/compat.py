@@ -47,7 +47,6 @@ def pipework(ctx: click.Context, words: Sequence[str]) -> None:
 
 @compat.command(
     context_settings=_AS_TYPED,
-    add_help_option=False,
     epilog="""
     wefted compat flanneld -etcd-endpoints=http://192.0.2.1:2379 -iface=eth1 -ip-masq
     wefted compat flanneld -etcd-prefix=/atomic.io/network -subnet-file=/run/flannel/subnet.env
@@ -65,7 +64,6 @@ def flanneld(ctx: click.Context, words: Sequence[str]) -> None:
 @compat.command(
     "mk-docker-opts.sh",
     context_settings=_AS_TYPED,
-    add_help_option=False,
     epilog="wefted compat mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
 )
 @click.argument("words", metavar="ARGS...", nargs=-1, type=click.UNPROCESSED)
