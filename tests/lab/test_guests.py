@@ -178,3 +178,25 @@ def test_the_links_of_a_host_are_told(lab: Lab) -> None:
     assert (rows["br-told"]["kind"], rows["br-told"]["ours"]) == ("bridge", False)
     assert {row["kind"] for row in rows.values() if row["ours"]} == {"bridge", "veth"}
     assert rows["lo"]["kind"] == "loopback"
+
+
+def test_an_address_that_a_stranger_has_is_not_given_out(lab: Lab) -> None:
+    """In somebody else's bridge others have addresses of which no record tells: they are asked."""
+    h2 = lab.host("h2")
+    bridge(h2, "brstrange", "172.27.0.1/24")
+    for number in (2, 3):
+        name = f"st{number}"
+        container(h2, name)
+        h2.run(["ip", "link", "add", f"v{name}", "master", "brstrange", "type", "veth", "peer", "name", "eth0", "netns", name])
+        h2.run(["ip", "link", "set", f"v{name}", "up"])
+        h2.run(["ip", "-n", name, "addr", "add", f"172.27.0.{number}/24", "dev", "eth0"])
+        h2.run(["ip", "-n", name, "link", "set", "eth0", "up"])
+    wait_for(lambda: ping(h2, "st2", "172.27.0.3"), 5, "the strangers are there")
+    words = ["-o", "bridge=brstrange", "--subnet", "172.27.0.0/24", "--gateway", "172.27.0.1"]
+    wefted(h2, "network", "create", "strange", *words)
+    (first,) = wefted(h2, "network", "connect", "strange", container(h2, "st4"))
+    assert first["addresses"] == ["172.27.0.4/24"]
+    assert ping(h2, "st4", "172.27.0.2")
+    (told,) = wefted(h2, "network", "connect", "strange", container(h2, "st5"), "--ip", "172.27.0.9")
+    assert told["addresses"] == ["172.27.0.9/24"]
+    assert wefted(h2, "plan") == {"changes": []}

@@ -17,6 +17,7 @@ from wefted.model.network import Endpoint, Network, Segment, Subnet
 from wefted.model.objects import IPAddress, IPInterface
 from wefted.model.records import Op
 
+from . import strangers
 from .host import Host
 from .planner import is_island, segment_of
 
@@ -58,7 +59,7 @@ class Addressing:
         addresses: list[IPInterface] = []
         gateways: list[IPAddress] = []
         for subnet in _served(network, draft):
-            address, claimed, new = await self._claim(network, subnet, draft.id, chosen.get(subnet))
+            address, claimed, new = await self._vacant(network, subnet, draft.id, chosen.get(subnet))
             fresh = fresh or new
             ops += claimed
             interface, gateway = _placed(self._host.segment(network), address)
@@ -115,6 +116,20 @@ class Addressing:
                 raise UsageError(f"one address in each subnet: {found[subnet]} and {address} are both in {subnet.prefix}")
             found[subnet] = address
         return found
+
+    async def _vacant(
+        self, network: Network, subnet: Subnet, owner: str, explicit: IPAddress | None
+    ) -> tuple[IPAddress, Sequence[Op], bool]:
+        """Take an address; in somebody else's bridge one that nobody answers for. What was told is taken as it is."""
+        theirs: list[IPAddress] = []
+        while True:
+            address, ops, fresh = await self._claim(network, subnet, owner, explicit)
+            if explicit is not None or not network.guest_of or not await strangers.has(self._host, network.guest_of, address):
+                return address, ops, fresh
+            theirs.append(address)
+            await self._host.book.load()
+            for other in theirs:  # in memory alone: they may be free when we start the next time
+                self._host.book.claim(f"stranger at {other}", self._host.segment(network), subnet, other)
 
     async def _claim(
         self, network: Network, subnet: Subnet, owner: str, explicit: IPAddress | None
