@@ -45,7 +45,7 @@ class Pipework(Plain):
 
     def prepare(self) -> None:
         super().prepare()
-        self._program = install.install(str(FILES))[0]
+        self._program = next(path for path in install.install(str(FILES)) if path.endswith("/pipework"))
 
     def arrange(self, sandbox: str, number: int) -> None:
         """Nothing is read."""
