@@ -54,8 +54,9 @@ class LinkHandler:
         """Make a link, up and marked. Raises `Refused`."""
         try:
             self._create(wanted, tx)
-        except Refused:
-            tx.spoil(_places(wanted))
+        except Refused as refused:
+            if refused.errno != errno.EEXIST or not _is_ours(wanted, tx):
+                tx.spoil(_places(wanted))
             raise
 
     def _create(self, wanted: Link, tx: Transaction) -> None:
@@ -141,10 +142,18 @@ def _make_way(wanted: Link, tx: Transaction) -> None:
     exists = Refused(errno.EEXIST, f"there is a link {wanted.name} already")
     if not isinstance(wanted, Veth) or tx.exists(wanted.peer_ns, wanted.peer_name):
         raise exists
-    found = tx.ask(wanted.ns, Message(RTM_GETLINK, 0, header() + text(IFLA_IFNAME, wanted.name)))
-    if not is_our_group(decode(found[0]).group):
+    if not _is_ours(wanted, tx):
         raise exists
     _remove(wanted.ns, wanted.name, tx)
+
+
+def _is_ours(wanted: Link, tx: Transaction) -> bool:
+    """Tell whether the link that has this name carries our mark."""
+    try:
+        found = tx.ask(wanted.ns, Message(RTM_GETLINK, 0, header() + text(IFLA_IFNAME, wanted.name)))
+    except Refused:
+        return False
+    return is_our_group(decode(found[0]).group)
 
 
 def _birthplace(link: Link, kind: Kind) -> Netns:
