@@ -35,6 +35,9 @@ class Config:
     dhcp_timeout: float = 20.0
     """Seconds that an attach waits for an address from a DHCP server."""
 
+    docker: str = "auto"
+    """Where Docker finds us as its network plugin: `auto`: in /run/docker/plugins where there is a Docker; a path; `off`."""
+
     @property
     def socket(self) -> Path:
         return Path(self.runtime_dir, "wefted.sock")

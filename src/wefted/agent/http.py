@@ -58,6 +58,8 @@ class Connection(asyncio.Protocol):
         self._running = running
         self._buffer = bytearray()
         self._busy = False
+        self._ended = False
+        """Whether the client has closed its side; it may still read."""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -75,6 +77,11 @@ class Connection(asyncio.Protocol):
         else:
             self._advance()
 
+    def eof_received(self) -> bool:
+        """Keep the connection for the answer to a request that has begun."""
+        self._ended = True
+        return self._busy
+
     def _advance(self) -> None:
         """Start on the next request if it is complete."""
         try:
@@ -83,6 +90,8 @@ class Connection(asyncio.Protocol):
             self._answer(self._refusal(error.status, str(error)), closing=True)
             return
         if found is None:
+            if self._ended and self._transport is not None:
+                self._transport.close()
             self._continue()
             return
         request, length, closing = found
@@ -94,6 +103,7 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self, request: Request, closing: bool) -> None:
         response = await self._handler(request)
+        closing = closing or (self._ended and not self._buffer)
         self._answer(response, closing)
         self._busy = False
         if self._transport is not None and not closing:

@@ -18,6 +18,7 @@ from wefted.interfaces import Runtime
 from wefted.model.objects import HOST, Netns
 from wefted.model.records import Snapshot
 
+from .docker import DockerService
 from .flannel import FlannelService
 from .names import NameService
 
@@ -33,9 +34,10 @@ RETRY = 0.5
 class Loops:
     """The agent's tasks. One that fails with a `WeftedError` is logged and started again; any other error ends the agent."""
 
-    def __init__(self, engine: LocalEngine, interval: float, names: NameService) -> None:
+    def __init__(self, engine: LocalEngine, interval: float, names: NameService, docker: DockerService) -> None:
         self._engine = engine
         self._names = names
+        self._docker = docker
         self._host = engine.host
         self._interval = interval
         self._addressing = Addressing(engine.host)
@@ -60,6 +62,7 @@ class Loops:
             self._names.run(),
             FlannelService(self._engine.flannels).run(),
             self._engine.endpoints.leases.run(),
+            self._docker.run(),
             *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
         ]
         if also is not None:

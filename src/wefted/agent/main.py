@@ -17,6 +17,7 @@ from wefted.wiring import locked, open_engine
 
 from . import logs, notify
 from .api import serving
+from .docker import DockerService
 from .loops import Loops
 from .names import NameService
 
@@ -47,9 +48,11 @@ async def _serve(config: Config, also: Also | None) -> None:
         loop.add_signal_handler(number, stop.set)
     engine = await open_engine(config, live=True)
     try:
-        loops = Loops(engine, config.interval, NameService(engine, config.dns_address))
+        docker = DockerService(engine, config.docker)
+        loops = Loops(engine, config.interval, NameService(engine, config.dns_address), docker)
+        await docker.prepare()
         await loops.first_pass()
-        async with serving(engine, config.socket):
+        async with serving(engine, config.socket), docker.serving():
             log.info("ready", extra={"pid": os.getpid(), "node": engine.host.node.name, "store": engine.host.cluster_url})
             gc.collect()
             gc.freeze()  # what the start made stays for good: no need to look at it again and again

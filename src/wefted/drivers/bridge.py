@@ -134,6 +134,8 @@ def _endpoint(segment: Segment, endpoint: Endpoint) -> Iterator[KernelObject]:
     )
     if segment.network.vlan:
         yield PortVlan(link=endpoint.link, tag=segment.network.vlan)
+    if endpoint.plugged:
+        return
     speaks_ipv6 = any(address.version == 6 for address in endpoint.addresses)
     yield LinkState(ns=endpoint.ns, name=endpoint.ifname, mac=endpoint.mac, mtu=segment.mtu, link_local=speaks_ipv6)
     yield from interior(segment.network, endpoint, announce=not segment.host_gateway or not segment.network.subnets)

@@ -62,7 +62,7 @@ class Addressing:
             address, claimed, new = await self._vacant(network, subnet, draft.id, chosen.get(subnet))
             fresh = fresh or new
             ops += claimed
-            interface, gateway = _placed(self._host.segment(network), address)
+            interface, gateway = placed(self._host.segment(network), address)
             addresses.append(interface)
             if gateway is not None and not any(g.version == gateway.version for g in own):
                 gateways.append(gateway)
@@ -123,7 +123,7 @@ class Addressing:
         """Take an address; in somebody else's bridge one that nobody answers for. What was told is taken as it is."""
         theirs: list[IPAddress] = []
         while True:
-            address, ops, fresh = await self._claim(network, subnet, owner, explicit)
+            address, ops, fresh = await self.claim(network, subnet, owner, explicit)
             if explicit is not None or not network.guest_of or not await strangers.has(self._host, network.guest_of, address):
                 return address, ops, fresh
             theirs.append(address)
@@ -131,7 +131,7 @@ class Addressing:
             for other in theirs:  # in memory alone: they may be free when we start the next time
                 self._host.book.claim(f"stranger at {other}", self._host.segment(network), subnet, other)
 
-    async def _claim(
+    async def claim(
         self, network: Network, subnet: Subnet, owner: str, explicit: IPAddress | None
     ) -> tuple[IPAddress, Sequence[Op], bool]:
         """Take an address from our blocks, or from a further block where they are full or do not hold it."""
@@ -140,12 +140,13 @@ class Addressing:
         try:
             address, ops = host.book.claim(owner, segment, subnet, explicit)
         except Exhausted:
-            lease = await self._acquire(network, subnet, explicit)
+            lease = await self.acquire(network, subnet, explicit)
             address, ops = host.book.claim(owner, host.segment(network), subnet, explicit)
             return address, ops, lease is not None
         return address, ops, False
 
-    async def _acquire(self, network: Network, subnet: Subnet, containing: IPAddress | None) -> Lease:
+    async def acquire(self, network: Network, subnet: Subnet, containing: IPAddress | None = None) -> Lease:
+        """Take a further block. Raises `Unreachable`, `InUse`, `Exhausted`."""
         host = self._host
         if is_flannel(network):
             raise Exhausted(
@@ -175,7 +176,7 @@ class Addressing:
         await self._host.refresh()
 
 
-def _placed(segment: Segment, address: IPAddress) -> tuple[IPInterface, IPAddress | None]:
+def placed(segment: Segment, address: IPAddress) -> tuple[IPInterface, IPAddress | None]:
     """Return an address with its prefix length, and the gateway that its container uses."""
     lease = next(lease for lease in segment.leases if lease.block.version == address.version and address in lease.block)
     interface = ip_interface((address, segment.prefixlen(lease)))

@@ -149,6 +149,8 @@ class Endpoints:
 
     async def _again(self, known: Endpoint, request: Connect, sandbox: Sandbox) -> Endpoint:
         """Connecting twice is fine as long as the second call asks for nothing else."""
+        if known.plugged:
+            raise _engines_own(known, "docker network connect")
         other_address = not asks_for_what_is(known, request)
         other_name = (request.ifname or known.ifname, request.host_ifname or known.link) != (known.ifname, known.link)
         other_mac = request.mac and spec.mac(request.mac) != known.mac
@@ -176,7 +178,7 @@ class Endpoints:
             other = self._given_way(endpoint, report.failures, named)
             if other is None:
                 raise refused(endpoint, report)
-            await self._remove_objects([endpoint])
+            await self.remove_objects([endpoint])
             endpoint = other
             await self._host.keep([endpoint])
         raise KernelError(f"{endpoint.container} has no free interface name")
@@ -209,7 +211,7 @@ class Endpoints:
         return report
 
     async def _undo(self, endpoint: Endpoint, network: Network, fresh_lease: bool) -> None:
-        await self._remove_objects([self._host.endpoints.get(endpoint.id, endpoint)])
+        await self.remove_objects([self._host.endpoints.get(endpoint.id, endpoint)])
         await self._host.drop([endpoint])
         await self.vacate([endpoint])
         await self._defaults.inherit(endpoint.container)
@@ -224,6 +226,9 @@ class Endpoints:
         async with self._host.lock:
             network = await self._host.network(request.network)
             doomed = {e.id: e for e in self._members(network, request)}
+            for member in doomed.values():
+                if member.plugged:
+                    raise _engines_own(member, "docker network disconnect")
             await self.detach(list(doomed.values()))
             await self._abandon(network)
         return {"disconnected": [endpoint.container for endpoint in doomed.values()]}
@@ -233,7 +238,7 @@ class Endpoints:
         if not endpoints:
             return
         await self.leases.release(endpoints)
-        report = await self._remove_objects(endpoints)
+        report = await self.remove_objects(endpoints)
         if report.failures:
             self.leases.stay(endpoints)
             raise KernelError(f"cannot detach: {report.failures[0].error}", errno=report.failures[0].errno)
@@ -242,7 +247,8 @@ class Endpoints:
         for container in dict.fromkeys(endpoint.container for endpoint in endpoints):
             await self._defaults.inherit(container)
 
-    async def _remove_objects(self, endpoints: Collection[Endpoint]) -> Report:
+    async def remove_objects(self, endpoints: Collection[Endpoint]) -> Report:
+        """Remove what exists in the kernel for these endpoints alone."""
         host = self._host
         objects: dict[Key, KernelObject] = {}
         going = {endpoint.id for endpoint in endpoints}
@@ -283,18 +289,19 @@ class Endpoints:
     async def follow(self, endpoint: Endpoint, sandbox: Sandbox | None) -> None:
         """Bring one endpoint in line with where its container is now; the lock is held."""
         network = self._host.view.networks.get(endpoint.network)
-        if network is None or network.driver == "host":
+        if network is None or network.driver == "host" or endpoint.plugged:
             return
         if sandbox is None:
             if endpoint.attached:
                 log.info("container is gone", extra={"container": endpoint.container, "network": endpoint.network})
-                await self._left(endpoint)
+                await self.left(endpoint)
         elif (endpoint.ns, endpoint.identity) != (sandbox.ns, sandbox.identity):
             log.info("container is back", extra={"container": endpoint.container, "network": endpoint.network})
             await self._moved(endpoint, sandbox)
 
-    async def _left(self, endpoint: Endpoint) -> Endpoint:
-        await self._remove_objects([endpoint])
+    async def left(self, endpoint: Endpoint) -> Endpoint:
+        """Detach an endpoint whose container is gone, and keep its record; the lock is held."""
+        await self.remove_objects([endpoint])
         await self._host.worker(self._host.reconciler.forget, endpoint.ns)
         gone = replace(endpoint, ns=HOST, identity="")
         await self._host.keep([gone])
@@ -302,7 +309,7 @@ class Endpoints:
 
     async def _moved(self, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
         if endpoint.attached:
-            endpoint = await self._left(endpoint)
+            endpoint = await self.left(endpoint)
         back = replace(endpoint, ns=sandbox.ns, identity=sandbox.identity, engine_id=sandbox.id)
         await self._host.worker(self._host.reconciler.forget, sandbox.ns)
         await self._host.keep([back])
@@ -317,7 +324,7 @@ class Endpoints:
     async def find(self, endpoint: Endpoint) -> Endpoint:
         """Look for the container of an endpoint and follow it there; return the endpoint as it is now. The lock is held."""
         runtime = self._host.runtimes.get(endpoint.container.partition(":")[0])
-        if runtime is None:
+        if runtime is None or endpoint.plugged:
             return endpoint
         sandbox = await self._identities.locate(endpoint, runtime)
         if sandbox is not None:
@@ -379,6 +386,11 @@ class Endpoints:
             raise UsageError(f"{container} has several interfaces in network {network.name!r}", f"choose by --ifname: {names}")
         names = ", ".join(e.container for e in found)
         raise UsageError(f"{container} may be any of {names}", "give the name with its kind, as in netns:c1")
+
+
+def _engines_own(endpoint: Endpoint, command: str) -> UsageError:
+    where = f"{endpoint.container} is in network {endpoint.network!r}"
+    return UsageError(f"{where} by Docker's doing", f"let Docker change that: {command} ...")
 
 
 def refused(endpoint: Endpoint, report: Report) -> KernelError:

@@ -2,7 +2,8 @@
 
 Cluster store: networks/NAME, number (the last one given to a network), nodes/ID, leases/NETWORK/..., endpoints/NODE/ID.
 Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, revision (of the cluster, as last seen),
-               flannel/NAME (a network of flannel's that this host has joined) and
+               flannel/NAME (a network of flannel's that this host has joined), docker/pool/PREFIX, docker/network/ID and
+               docker/gone/NAME (what Docker asked for through the plugin), and
                cluster/KEY: the cluster as it was last seen, or on a single host the cluster itself.
 """
 
@@ -20,6 +21,7 @@ LOCAL_SETTINGS = "settings"
 LOCAL_CLUSTER = "cluster/"
 LOCAL_REVISION = "revision"
 LOCAL_FLANNEL = "flannel/"
+LOCAL_DOCKER = "docker/"
 
 
 def network(name: str) -> str:

@@ -39,7 +39,7 @@ class Publishing:
             free_ports(ports, endpoint.id, self._host.endpoints.values())
             again = {port.place for port in ports}
             kept = tuple(port for port in endpoint.ports if port.place not in again)
-            return await self._republish(endpoint, (*kept, *ports))
+            return await self.republish(endpoint, (*kept, *ports))
 
     async def unpublish(self, request: Publish) -> Any:
         async with self._host.lock:
@@ -49,9 +49,10 @@ class Publishing:
             if len(endpoint.ports) - len(kept) < len(gone):
                 asked = ", ".join(request.ports)
                 raise NotFound(f"{endpoint.container} does not publish {asked}", "see what it does: wefted ps --ports")
-            return await self._republish(endpoint, kept)
+            return await self.republish(endpoint, kept)
 
-    async def _republish(self, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> Any:
+    async def republish(self, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> Any:
+        """Publish these ports of an endpoint, and no others; the lock is held."""
         host = self._host
         endpoint = await self._endpoints.find(endpoint)
         network = host.view.networks[endpoint.network]

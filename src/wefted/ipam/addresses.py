@@ -167,6 +167,23 @@ class AddressBook:
             self._disown(record.claim.owner, network, address)
         return [Delete(_key(network, address), record.revision) for address, record in table.records.items()]
 
+    def last_released(self, segment: Segment, subnet: Subnet, owners: str) -> IPAddress | None:
+        """Return what was given back last, within the grace time, by an owner whose name begins with `owners`."""
+        self._lapse()
+        network, pools = segment.network.name, pools_of(segment, subnet)
+        for since, name, address in reversed(self._waiting):
+            if name != network or not self._still_waiting(since, name, address):
+                continue
+            theirs = self._tables[name].records[address].claim.owner.startswith(owners)
+            if theirs and any(_handed_out(pool, address) for pool in pools):
+                return address
+        return None
+
+    def claimed(self, network: str, owners: str) -> list[IPAddress]:
+        """Return the addresses that owners with names of this beginning have."""
+        records = self._tables.get(network, _Table()).records.items()
+        return [a for a, record in records if record.claim.released_at is None and record.claim.owner.startswith(owners)]
+
     def owner(self, network: str, address: IPAddress) -> str:
         """Return who has an address, or an empty string; one that was given back has no owner."""
         table = self._tables.get(network)

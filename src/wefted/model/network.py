@@ -150,6 +150,10 @@ class Endpoint:
     made_for: str = ""
     """The container's name when the endpoint was made, if it has another one now: what follows from it stays as it is."""
 
+    plugged: bool = False
+    """Whether the container's engine asked for it through our plugin: then the engine names the interface inside, gives it its
+    addresses and routes, and says when the container comes and goes."""
+
     @property
     def id(self) -> str:
         return endpoint_id(self.network, self.made_for or self.container, self.slot)
@@ -158,6 +162,11 @@ class Endpoint:
     def link(self) -> str:
         """The name of its link on the host, where the driver makes one."""
         return self.host_ifname or naming.link_name("ve", *_identity(self.network, self.made_for or self.container, self.slot))
+
+    @property
+    def far_link(self) -> str:
+        """The name under which a plugged endpoint's interface is handed over, in the host's namespace."""
+        return naming.link_name("vd", *_identity(self.network, self.made_for or self.container, self.slot))
 
     @property
     def attached(self) -> bool:

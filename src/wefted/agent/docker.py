@@ -1,0 +1,193 @@
+"""Docker's plugin in the agent: the socket that Docker asks, and what we ask Docker, never while it waits for us.
+
+Docker forgets to say things: that a container was stopped while we were away, and always what a network or a container is
+called. So its own lists are read, after a network or a container has come and on a slow clock, and ours are brought in line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from wefted.engine.docker import DockerDesk
+from wefted.engine.docker_endpoints import Member
+from wefted.engine.engine import LocalEngine
+from wefted.errors import NotFound, WeftedError
+from wefted.plugins import docker_ipam, docker_network
+from wefted.plugins.docker_protocol import DockerProtocol
+from wefted.runtime.docker import SOCKET as DOCKER
+from wefted.runtime.engineapi import EngineApi
+
+from . import activation
+from .http import Connection, Request, Response
+
+log = logging.getLogger("wefted.docker")
+
+PLACE = Path("/run/docker/plugins/wefted.sock")
+"""Where Docker looks for a driver of this name (docs/extend/plugin_api.md)."""
+ACTIVATED = "docker"
+"""The name of the socket that systemd may have opened for us."""
+WHERE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/snap/bin"
+FIRST_WAIT, LONGEST_WAIT = 0.01, 2.0
+"""Seconds until the next try of what Docker or the cluster did not let us do."""
+SWEEP = 10.0
+"""Seconds between two looks at what Docker has."""
+
+
+class DockerService:
+    """One agent's plugin."""
+
+    def __init__(self, engine: LocalEngine, setting: str, docker: str = DOCKER) -> None:
+        """Take the setting `docker`: `auto`, `off` or the path to listen on."""
+        self._desk = DockerDesk(engine)
+        self._setting = setting
+        self._api = EngineApi("docker", docker)
+        self._running: set[asyncio.Task[None]] = set()
+        self._protocol = DockerProtocol(
+            self._desk,
+            {"NetworkDriver": docker_network.METHODS, "IpamDriver": docker_ipam.METHODS},
+            {"NetworkDriver": docker_network.ERROR, "IpamDriver": docker_ipam.ERROR},
+        )
+
+    async def prepare(self) -> None:
+        """Read what Docker has asked for before, and let go what ended while nobody looked."""
+        await self._desk.records.load()
+        await self._desk.endpoints.look()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Answer Docker as long as the context lasts."""
+        loop = asyncio.get_running_loop()
+        given = activation.socket(ACTIVATED)
+        if given is not None:
+            server = await loop.create_unix_server(self._connection, sock=given, backlog=1024)
+        elif (path := self._path()) is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            server = await loop.create_unix_server(self._connection, str(path), backlog=1024)
+            path.chmod(0o600)
+        else:
+            yield
+            return
+        try:
+            yield
+        finally:
+            server.close()
+            if given is None and path is not None:
+                path.unlink(missing_ok=True)
+
+    async def run(self) -> None:
+        """Follow Docker until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._settle())
+            tasks.create_task(self._name())
+            tasks.create_task(self._sweep())
+
+    def _path(self) -> Path | None:
+        if self._setting == "auto":
+            installed = shutil.which("dockerd", path=WHERE) is not None or PLACE.parent.parent.exists()
+            return PLACE if installed else None
+        return None if self._setting == "off" else Path(self._setting)
+
+    def _connection(self) -> Connection:
+        return Connection(self._answer, self._malformed, self._running)
+
+    async def _answer(self, request: Request) -> Response:
+        return Response(*await self._protocol.answer(request.method, request.path, request.body))
+
+    def _malformed(self, status: int, reason: str) -> Response:
+        return Response(*self._protocol.refusal("", status, reason))
+
+    # -- what we ask -----------------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Name, make and give up networks whenever there is one to settle."""
+        networks = self._desk.networks
+        wait = FIRST_WAIT
+        while True:
+            if await networks.settle(self._name_of):
+                wait = FIRST_WAIT
+                await networks.wanted.wait()
+            else:
+                await _either(networks.wanted, wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _name(self) -> None:
+        """Ask for the names of containers that have just come, until all are known."""
+        endpoints = self._desk.endpoints
+        wait = FIRST_WAIT
+        while True:
+            endpoints.joined.clear()
+            for identifier in endpoints.nameless():
+                await self._quietly(self._learn, identifier)
+            if endpoints.nameless():
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+            else:
+                wait = FIRST_WAIT
+                await endpoints.joined.wait()
+
+    async def _sweep(self) -> None:
+        """Bring our lists in line with Docker's, on a slow clock."""
+        while True:
+            if self._desk.records.networks:
+                await self._quietly(self._compare)
+            await asyncio.sleep(SWEEP)
+
+    async def _compare(self) -> None:
+        await self._desk.endpoints.look()
+        alive = {network["Id"] for network in await self._api.get("/networks")}
+        await self._desk.endpoints.forget_networks(alive)
+        for identifier in list(self._desk.records.networks):
+            if identifier in alive:
+                members = await self._learn(identifier)
+                await self._desk.endpoints.forget_unknown(identifier, members)
+        self._desk.networks.wanted.set()
+
+    async def _learn(self, identifier: str) -> set[str]:
+        """Take the names of a network's containers; return Docker's identifiers of its endpoints."""
+        found = await self._api.get(f"/networks/{identifier}")
+        members = {c["EndpointID"]: _member(key, c) for key, c in (found.get("Containers") or {}).items()}
+        await self._desk.endpoints.learn(identifier, members)
+        unknown = self._desk.endpoints.without_aliases(identifier, members)
+        for endpoint in unknown:
+            aliases = await self._aliases(members[endpoint].container_id, found["Name"])
+            named = Member(container_id=members[endpoint].container_id, name=members[endpoint].name, aliases=aliases)
+            await self._desk.endpoints.learn(identifier, {endpoint: named})
+        return set(members)
+
+    async def _aliases(self, container: str, network: str) -> tuple[str, ...]:
+        found = await self._api.get(f"/containers/{container}/json")
+        place = (found["NetworkSettings"].get("Networks") or {}).get(network) or {}
+        return tuple(dict.fromkeys([*(place.get("Aliases") or ()), *(place.get("DNSNames") or ())]))
+
+    async def _name_of(self, identifier: str) -> str:
+        try:
+            return str((await self._api.get(f"/networks/{identifier}"))["Name"])
+        except WeftedError:
+            return ""
+
+    async def _quietly(self, what: Callable[..., Awaitable[Any]], *words: str) -> None:
+        """Do something that Docker may not let us do now."""
+        try:
+            await what(*words)
+        except NotFound:
+            pass
+        except WeftedError as error:
+            log.info("docker", extra={"error": error.message})
+
+
+def _member(key: str, container: dict[str, Any]) -> Member:
+    """Docker gives a container that is being started `ep-` and its endpoint's identifier in place of its own."""
+    return Member(container_id="" if key.startswith("ep-") else key, name=str(container.get("Name") or key[:12]))
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
