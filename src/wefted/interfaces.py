@@ -126,6 +126,22 @@ class Programs(Protocol):
         """End it, and remove its folder."""
 
 
+class Passage(Protocol):
+    """The way through another program's firewall, by the hook that it documents for this. Blocking, like `Kernel`."""
+
+    def open(self, device: str) -> int:
+        """Let our links pass, and out by `device`; return how many rules were changed."""
+        ...
+
+    def close(self) -> int:
+        """Take every rule of ours back; return how many there were."""
+        ...
+
+    def missing(self, device: str) -> list[str]:
+        """Return what should be there and is not, as commands."""
+        ...
+
+
 class Store(Protocol):
     """Keys with revisions, compare-and-swap, and a watch that never loses a change."""
 

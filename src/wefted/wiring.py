@@ -25,12 +25,14 @@ from wefted.engine.worker import Worker
 from wefted.errors import Unreachable, UsageError
 from wefted.interfaces import FrameLink, Kernel, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
+from wefted.kernel.dockeruser import DockerUser
 from wefted.kernel.linux import LinuxKernel
 from wefted.model import spec
 from wefted.model.node import Node
 from wefted.model.objects import IPAddress, IPNetwork, Netns
 from wefted.model.records import Put
 from wefted.runtime import RUNTIMES
+from wefted.runtime.resolvers import docker_resolvers
 from wefted.services.dns.zone import folded, valid
 from wefted.store.open import open_store
 from wefted.store.prefixed import PrefixedStore
@@ -52,15 +54,9 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
         kernel: Kernel = await worker(LinuxKernel, runtime_dir=config.runtime_dir)
         facts = await worker(kernel.probe, _advertised(config))
         node_id, name = await identity(local, config.name, str(uuid.uuid4()), socket.gethostname())
+        node = Node(id=node_id, name=name, underlay=facts.underlay, device=facts.device, mtu=facts.mtu)
         host = Host(
-            node=Node(
-                id=node_id,
-                name=name,
-                underlay=facts.underlay,
-                device=facts.device,
-                mtu=facts.mtu,
-                publish_from=_publish_from(config),
-            ),
+            node=replace(node, publish_from=_publish_from(config), resolvers=docker_resolvers()),
             facts=facts,
             local=local,
             cluster=await open_store(config.store) if config.store else PrefixedStore(local, keys.LOCAL_CLUSTER),
@@ -75,6 +71,7 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
             open_link=_open_link,
             make_programs=partial(_programs, config.runtime_dir),
             dhcp_timeout=config.dhcp_timeout,
+            docker_user=DockerUser(),
         )
         await host.load()
     except BaseException:

@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from wefted.engine.docker import DockerDesk
 from wefted.engine.docker_endpoints import Member
 from wefted.engine.engine import LocalEngine
 from wefted.errors import NotFound, WeftedError
+from wefted.model.objects import HOST
 from wefted.plugins import docker_ipam, docker_network
 from wefted.plugins.docker_protocol import DockerProtocol
 from wefted.runtime.docker import SOCKET as DOCKER
 from wefted.runtime.engineapi import EngineApi
+from wefted.runtime.resolvers import docker_resolvers
 
 from . import activation
 from .http import Connection, Request, Response
@@ -35,6 +39,8 @@ ACTIVATED = "docker"
 WHERE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/snap/bin"
 FIRST_WAIT, LONGEST_WAIT = 0.01, 2.0
 """Seconds until the next try of what Docker or the cluster did not let us do."""
+AGAIN = 5.0
+"""Seconds after which a container that comes is reason to look at Docker's firewall again: it may have been made anew."""
 SWEEP = 10.0
 """Seconds between two looks at what Docker has."""
 
@@ -47,6 +53,7 @@ class DockerService:
         self._desk = DockerDesk(engine)
         self._setting = setting
         self._api = EngineApi("docker", docker)
+        self._passed = 0.0
         self._running: set[asyncio.Task[None]] = set()
         self._protocol = DockerProtocol(
             self._desk,
@@ -112,6 +119,7 @@ class DockerService:
         while True:
             if await networks.settle(self._name_of):
                 wait = FIRST_WAIT
+                await self._pass()
                 await networks.wanted.wait()
             else:
                 await _either(networks.wanted, wait)
@@ -123,6 +131,8 @@ class DockerService:
         wait = FIRST_WAIT
         while True:
             endpoints.joined.clear()
+            if time.monotonic() - self._passed > AGAIN:
+                await self._pass()
             for identifier in endpoints.nameless():
                 await self._quietly(self._learn, identifier)
             if endpoints.nameless():
@@ -135,6 +145,7 @@ class DockerService:
     async def _sweep(self) -> None:
         """Bring our lists in line with Docker's, on a slow clock."""
         while True:
+            await self._pass()
             if self._desk.records.networks:
                 await self._quietly(self._compare)
             await asyncio.sleep(SWEEP)
@@ -148,6 +159,22 @@ class DockerService:
                 members = await self._learn(identifier)
                 await self._desk.endpoints.forget_unknown(identifier, members)
         self._desk.networks.wanted.set()
+
+    async def _pass(self) -> None:
+        """Keep what lets our containers through Docker's firewall, and their questions to our name server."""
+        host = self._desk.host
+        self._passed = time.monotonic()
+        if not host.view.networks or host.docker_user is None:
+            return
+        changed = await host.worker(host.docker_user.open, host.node.device)
+        if changed:
+            log.info("opened the way through docker's firewall", extra={"changes": changed})
+        servers = await asyncio.to_thread(docker_resolvers)
+        if servers != host.node.resolvers:
+            async with host.lock:
+                host.node = replace(host.node, resolvers=servers)
+                host.segments.clear()
+                await host.converge({HOST})
 
     async def _learn(self, identifier: str) -> set[str]:
         """Take the names of a network's containers; return Docker's identifiers of its endpoints."""

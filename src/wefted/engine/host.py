@@ -14,7 +14,7 @@ from typing import Any
 
 from wefted.drivers import DRIVERS
 from wefted.errors import Conflict, NotFound, Unreachable, Unsupported
-from wefted.interfaces import FrameLink, Kernel, Programs, Runtime, Store
+from wefted.interfaces import FrameLink, Kernel, Passage, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model import codec
 from wefted.model.nearest import guess
@@ -50,6 +50,8 @@ class Host:
     """Whether the cluster store is another one than the local state, so that what it says must be cached here."""
     live: bool = False
     """Whether an agent keeps this object: then what was planned before is known to be in place."""
+    docker_user: Passage | None = None
+    """The way through Docker's firewall, on hosts that may have one."""
     domain: str = "weft.internal"
     """What the names of containers end with."""
     dns: dict[str, Any] = field(default_factory=dict)

@@ -31,6 +31,8 @@ class Removal:
             endpoints = list(host.endpoints.values())
             await self._leases.release(endpoints)
             report = await host.worker(host.reconciler.converge, {})
+            if host.docker_user is not None:
+                await host.worker(host.docker_user.close)
             if report.failures:
                 self._leases.stay(endpoints)
             else:

@@ -10,5 +10,6 @@ from .expose import Expose
 from .isolation import Isolation
 from .masquerade import Masquerade
 from .publish import Publish
+from .resolve import Resolve
 
-FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish())
+FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Resolve())

@@ -5,6 +5,7 @@ So the path of a packet is the same length with one published port and with 5,00
 - `networks`: every subnet whose gateway is a host; `internal`, `open` (not isolated), `exposed`, `masquerade`: some of these.
 - `together`: pairs of subnets of one network; between them nothing is filtered.
 - `unrouted`: a bridge whose network has no subnets, twice: no route tells where its containers are.
+- `asking`: containers whose engine passes on what it cannot answer; `resolvers`: the servers to which it does.
 - `published_any`: protocol and port -> container and port, on every address of the host; `published_one`: on one address.
 - `publish_from`: who may use them from outside; those in `limited_any`, `limited_one` are for whom `sources_any`, `sources_one`
   name beside them. What comes from others is not translated: so the port is what it would be without us, and no packet that
@@ -41,6 +42,8 @@ set open{v} {{ type {addr}; flags interval; }}
 set exposed{v} {{ type {addr}; flags interval; }}
 set masquerade{v} {{ type {addr}; flags interval; }}
 set together{v} {{ type {addr} . {addr}; flags interval; }}
+set asking{v} {{ type {addr}; }}
+set resolvers{v} {{ type {addr}; }}
 set unrouted {{ type ifname . ifname; }}
 map published_one{v} {{ type {addr} . inet_proto . inet_service : {addr} . inet_service; }}
 map published_any{v} {{ type inet_proto . inet_service : {addr} . inet_service; }}
@@ -63,6 +66,7 @@ chain input {{
 
 chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
+    {ip} saddr @asking{v} {ip} daddr @resolvers{v} meta l4proto {{ tcp, udp }} th dport 53 redirect
     fib daddr type != local return
     iifgroup {group} goto published
     {ip} saddr @masquerade{v} fib saddr . iif oif exists goto published

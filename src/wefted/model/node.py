@@ -25,6 +25,8 @@ class Node:
     mtu: int = 1500
     publish_from: tuple[IPNetwork, ...] = ANYWHERE
     """Who may use its published ports from outside, where a port does not say it itself; nobody: the ports are closed."""
+    resolvers: tuple[IPAddress, ...] = ()
+    """The name servers that its container engines ask in their containers' name."""
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:

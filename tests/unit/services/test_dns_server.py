@@ -17,9 +17,10 @@ import pytest
 
 from wefted.model.network import Endpoint
 from wefted.model.objects import Netns
+from wefted.model.resolvconf import nameservers
 from wefted.services.dns import upstream
 from wefted.services.dns.server import Server
-from wefted.services.dns.upstream import Forwarder, parse
+from wefted.services.dns.upstream import Forwarder
 from wefted.services.dns.zone import Zone
 
 HERE = ip_address("127.0.0.1")
@@ -220,4 +221,4 @@ async def test_a_client_that_goes_away_harms_nobody(setting: Setting) -> None:
 def test_what_a_file_says() -> None:
     lines = ["# nameserver 1.1.1.1", ";x", "nameserver 10.0.0.1 # one", "nameserver  ::1", "nameserver x", "search a"]
     text = "\n".join([*lines, "nameserver 10.0.0.1", "nameserver"])
-    assert list(map(str, parse(text))) == ["10.0.0.1", "::1"]
+    assert list(map(str, nameservers(text))) == ["10.0.0.1", "::1"]

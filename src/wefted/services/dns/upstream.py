@@ -8,17 +8,16 @@ from the server that was asked and carry that ID and the question (RFC 5452).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import time
 from collections.abc import Callable, Collection
-from ipaddress import ip_address
 from typing import cast
 
 import dns.rcode
 
 from wefted.model.objects import IPAddress
+from wefted.model.resolvconf import nameservers
 
 from .answer import HEADER, refusal
 
@@ -87,21 +86,10 @@ class Forwarder:
             if seen == self._seen:
                 return
             with open(self._path, encoding="utf-8", errors="replace") as file:
-                self._listed = parse(file.read())
+                self._listed = nameservers(file.read())
             self._seen = seen
         except OSError:
             self._seen, self._listed = None, []
-
-
-def parse(text: str) -> list[IPAddress]:
-    """Return the name servers of a resolv.conf, each once; what is no address is passed over, as the C library does."""
-    found: dict[IPAddress, None] = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver":
-            with contextlib.suppress(ValueError):
-                found[ip_address(words[1])] = None
-    return list(found)
 
 
 def _belongs(answer: bytes, asked: bytes) -> bool:

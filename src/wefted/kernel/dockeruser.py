@@ -1,0 +1,101 @@
+"""The way through Docker's firewall: rules of ours in the chain that Docker leaves to others, DOCKER-USER, and nowhere else.
+
+Docker sets the policy of FORWARD to DROP, and with br_netfilter that holds for frames between two ports of one bridge too. An
+accept in a table of ours cannot undo it (nft(8): a packet must be accepted by every base chain). What may pass to and from our
+links is decided in our own table; Docker's rules for its own bridges stay in force, because nothing is accepted that leaves by
+one of them except answers. Our rules know our links by their group, so their number is fixed, and are told by their comment.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from wefted.model.link import LINK_GROUP
+
+CHAIN = "DOCKER-USER"
+PROGRAMS = {4: "iptables", 6: "ip6tables"}
+PATIENCE = 5.0
+"""Seconds to wait for others who change the firewall."""
+_MARK = ("-m", "comment", "--comment", "wefted", "-j", "ACCEPT")
+_GROUP = hex(LINK_GROUP)
+
+
+class DockerUser:
+    """Blocking; called from the kernel's worker thread."""
+
+    def open(self, device: str) -> int:
+        """Add the rules that are missing, for containers that leave by `device`; return how many were changed."""
+        return sum(_bring(program, _rules(device)) for program in _programs() if _chain(program) is not None)
+
+    def close(self) -> int:
+        """Remove every rule of ours; return how many there were."""
+        return sum(_bring(program, []) for program in _programs() if _chain(program) is not None)
+
+    def missing(self, device: str) -> list[str]:
+        """Return the rules that should stand in a chain that exists and do not, as commands."""
+        return [
+            " ".join((program, "-I", *_with_chain(rule)))
+            for program in _programs()
+            if (present := _chain(program)) is not None
+            for rule in _rules(device)
+            if rule not in present
+        ]
+
+
+def forward_policy(program: str = "iptables") -> str:
+    """Return the policy of FORWARD, or "" where there is no such program."""
+    lines = _listing(program, "filter", "FORWARD")
+    return next((line.split()[2] for line in lines if line.startswith("-P FORWARD ")), "")
+
+
+def raw_drops(program: str = "iptables") -> list[str]:
+    """Return the rules of the raw table that drop before any other rule is asked, as Docker 28 has them for its containers."""
+    return [line for line in _listing(program, "raw", "PREROUTING") if line.startswith("-A ") and line.endswith("-j DROP")]
+
+
+def _rules(device: str) -> list[tuple[str, ...]]:
+    """Return the rules, the last one first: each is put at the beginning of the chain."""
+    rules = [
+        ("-m", "devgroup", "--dst-group", _GROUP, *_MARK),
+        ("-m", "devgroup", "--src-group", _GROUP, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", *_MARK),
+    ]
+    if device:
+        rules.append(("-o", device, "-m", "devgroup", "--src-group", _GROUP, *_MARK))
+    return rules
+
+
+def _bring(program: str, wanted: list[tuple[str, ...]]) -> int:
+    present = _chain(program) or []
+    mine = [rule for rule in present if rule[-len(_MARK) :] == _MARK]
+    changes = [("-D", rule) for rule in mine if rule not in wanted] + [("-I", rule) for rule in wanted if rule not in mine]
+    for action, rule in changes:
+        _run(program, "-w", f"{PATIENCE:.0f}", action, *_with_chain(rule))
+    return len(changes)
+
+
+def _with_chain(rule: tuple[str, ...]) -> tuple[str, ...]:
+    return (CHAIN, *rule)
+
+
+def _chain(program: str) -> list[tuple[str, ...]] | None:
+    """Return the rules of Docker's chain, or None where it does not exist."""
+    done = _run(program, "-w", f"{PATIENCE:.0f}", "-S", CHAIN)
+    if done.returncode:
+        return None
+    return [tuple(line.split()[2:]) for line in done.stdout.splitlines() if line.startswith("-A ")]
+
+
+def _listing(program: str, table: str, chain: str) -> list[str]:
+    if shutil.which(program) is None:
+        return []
+    return _run(program, "-w", f"{PATIENCE:.0f}", "-t", table, "-S", chain).stdout.splitlines()
+
+
+def _programs() -> Iterator[str]:
+    return (program for program in PROGRAMS.values() if shutil.which(program) is not None)
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=2 * PATIENCE)
