@@ -43,6 +43,11 @@ class Config:
         return Path(self.runtime_dir, "wefted.sock")
 
     @property
+    def docker_socket(self) -> Path:
+        """Where a managed plugin of Docker finds the agent."""
+        return Path(self.runtime_dir, "docker.sock")
+
+    @property
     def database(self) -> Path:
         return Path(self.state_dir, "state.db")
 

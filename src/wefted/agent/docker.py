@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -17,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from wefted.engine.docker import DockerDesk
-from wefted.engine.docker_endpoints import Member
+from wefted.engine.docker_endpoints import ORPHAN_AGE, Member
 from wefted.engine.engine import LocalEngine
-from wefted.errors import NotFound, WeftedError
+from wefted.errors import NotFound, UsageError, WeftedError
 from wefted.model.objects import HOST
 from wefted.plugins import docker_ipam, docker_network
 from wefted.plugins.docker_protocol import DockerProtocol
@@ -27,20 +29,20 @@ from wefted.runtime.docker import SOCKET as DOCKER
 from wefted.runtime.engineapi import EngineApi
 from wefted.runtime.resolvers import docker_resolvers
 
-from . import activation
 from .http import Connection, Request, Response
 
 log = logging.getLogger("wefted.docker")
 
 PLACE = Path("/run/docker/plugins/wefted.sock")
 """Where Docker looks for a driver of this name (docs/extend/plugin_api.md)."""
-ACTIVATED = "docker"
-"""The name of the socket that systemd may have opened for us."""
 WHERE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/snap/bin"
 FIRST_WAIT, LONGEST_WAIT = 0.01, 2.0
 """Seconds until the next try of what Docker or the cluster did not let us do."""
+BACKLOG = 1024
 AGAIN = 5.0
 """Seconds after which a container that comes is reason to look at Docker's firewall again: it may have been made anew."""
+GREETING = 0.5
+"""Seconds that our start waits for Docker, which may be waiting for us."""
 SWEEP = 10.0
 """Seconds between two looks at what Docker has."""
 
@@ -48,10 +50,11 @@ SWEEP = 10.0
 class DockerService:
     """One agent's plugin."""
 
-    def __init__(self, engine: LocalEngine, setting: str, docker: str = DOCKER) -> None:
-        """Take the setting `docker`: `auto`, `off` or the path to listen on."""
+    def __init__(self, engine: LocalEngine, setting: str, managed: Path, docker: str = DOCKER) -> None:
+        """Take the setting `docker` (`auto`, `off` or the path to listen on), and where a managed plugin finds us."""
         self._desk = DockerDesk(engine)
         self._setting = setting
+        self._managed = managed
         self._api = EngineApi("docker", docker)
         self._passed = 0.0
         self._running: set[asyncio.Task[None]] = set()
@@ -65,35 +68,40 @@ class DockerService:
         """Read what Docker has asked for before, and let go what ended while nobody looked."""
         await self._desk.records.load()
         await self._desk.endpoints.look()
+        if self._desk.records.networks and self._path() is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GREETING):
+                    await self._quietly(self._compare, 0.0)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Answer Docker as long as the context lasts."""
-        loop = asyncio.get_running_loop()
-        given = activation.socket(ACTIVATED)
-        if given is not None:
-            server = await loop.create_unix_server(self._connection, sock=given, backlog=1024)
-        elif (path := self._path()) is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            server = await loop.create_unix_server(self._connection, str(path), backlog=1024)
-            path.chmod(0o600)
-        else:
+        """Answer Docker, and a managed plugin of it, as long as the context lasts."""
+        path = self._path()
+        async with contextlib.AsyncExitStack() as stack:
+            if path is not None:
+                await stack.enter_async_context(self._listening(self._managed))
+                if not _answered(path):  # by the relay, which then asks us
+                    await stack.enter_async_context(self._listening(path))
             yield
-            return
-        try:
-            yield
-        finally:
-            server.close()
-            if given is None and path is not None:
-                path.unlink(missing_ok=True)
 
     async def run(self) -> None:
         """Follow Docker until cancelled."""
+        if self._path() is None:
+            return
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._settle())
             tasks.create_task(self._name())
             tasks.create_task(self._sweep())
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, path: Path) -> AsyncIterator[None]:
+        bound, inode = _bound(path)
+        server = await asyncio.get_running_loop().create_unix_server(self._connection, sock=bound, backlog=BACKLOG)
+        try:
+            yield
+        finally:
+            server.close()
+            _remove(path, inode)
 
     def _path(self) -> Path | None:
         if self._setting == "auto":
@@ -150,21 +158,24 @@ class DockerService:
                 await self._quietly(self._compare)
             await asyncio.sleep(SWEEP)
 
-    async def _compare(self) -> None:
+    async def _compare(self, age: float = ORPHAN_AGE) -> None:
+        """Drop what Docker has not known for `age` seconds; what stood here before our start it knows, or has forgotten."""
         await self._desk.endpoints.look()
-        alive = {network["Id"] for network in await self._api.get("/networks")}
-        await self._desk.endpoints.forget_networks(alive)
+        listed = await self._api.get("/networks")
+        alive = {network["Id"] for network in listed}
+        await self._desk.endpoints.forget_networks(alive, age)
+        await self._desk.endpoints.forget_pools({subnet for network in listed for subnet in _subnets(network)}, age)
         for identifier in list(self._desk.records.networks):
             if identifier in alive:
                 members = await self._learn(identifier)
-                await self._desk.endpoints.forget_unknown(identifier, members)
+                await self._desk.endpoints.forget_unknown(identifier, members, age)
         self._desk.networks.wanted.set()
 
     async def _pass(self) -> None:
         """Keep what lets our containers through Docker's firewall, and their questions to our name server."""
         host = self._desk.host
         self._passed = time.monotonic()
-        if not host.view.networks or host.docker_user is None:
+        if not host.view.networks or host.docker_user is None or not await asyncio.to_thread(os.path.exists, self._api.path):
             return
         changed = await host.worker(host.docker_user.open, host.node.device)
         if changed:
@@ -199,7 +210,7 @@ class DockerService:
         except WeftedError:
             return ""
 
-    async def _quietly(self, what: Callable[..., Awaitable[Any]], *words: str) -> None:
+    async def _quietly(self, what: Callable[..., Awaitable[Any]], *words: Any) -> None:
         """Do something that Docker may not let us do now."""
         try:
             await what(*words)
@@ -209,9 +220,46 @@ class DockerService:
             log.info("docker", extra={"error": error.message})
 
 
+def _bound(path: Path) -> tuple[socket.socket, int]:
+    """Return a socket at a path, that only root may use, and the inode at that path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        made.bind(str(path))
+    except OSError as error:
+        made.close()
+        raise UsageError(f"cannot listen on {path}: {error.strerror}", "choose another: WEFTED_DOCKER=PATH, or off") from None
+    finally:
+        os.umask(mask)
+    return made, path.stat().st_ino
+
+
+def _remove(path: Path, inode: int) -> None:
+    """Remove a socket unless somebody else has put his in its place."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_ino == inode:
+            path.unlink()
+
+
+def _answered(path: Path) -> bool:
+    """Tell whether somebody listens at a path."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 def _member(key: str, container: dict[str, Any]) -> Member:
     """Docker gives a container that is being started `ep-` and its endpoint's identifier in place of its own."""
     return Member(container_id="" if key.startswith("ep-") else key, name=str(container.get("Name") or key[:12]))
+
+
+def _subnets(network: dict[str, Any]) -> list[str]:
+    return [str(config.get("Subnet")) for config in (network.get("IPAM") or {}).get("Config") or ()]
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -48,7 +48,7 @@ async def _serve(config: Config, also: Also | None) -> None:
         loop.add_signal_handler(number, stop.set)
     engine = await open_engine(config, live=True)
     try:
-        docker = DockerService(engine, config.docker)
+        docker = DockerService(engine, config.docker, config.docker_socket)
         loops = Loops(engine, config.interval, NameService(engine, config.dns_address), docker)
         await docker.prepare()
         await loops.first_pass()

@@ -27,6 +27,7 @@ COMMANDS = {
     "host": "host",
     "dns": "dns",
     "flannel": "flannel",
+    "docker": "docker",
     "plan": "document",
     "apply": "document",
     "compat": "compat",

@@ -21,7 +21,7 @@ from wefted.model.objects import HOST, IPAddress, KernelObject, Key, Netns
 from wefted.runtime.namespace import identity_of
 
 from .addressing import Addressing, placed
-from .docker_networks import DockerNetworks
+from .docker_networks import DockerNetworks, stand_in
 from .docker_records import OWNER, DockerRecords
 from .endpoints import Endpoints, refused
 from .host import Host
@@ -227,7 +227,7 @@ class DockerEndpoints:
                 if identity_of(endpoint.ns) != endpoint.identity:
                     await self._endpoints.left(replace(endpoint, ports=()))
 
-    async def forget_unknown(self, network_id: str, members: Iterable[str]) -> int:
+    async def forget_unknown(self, network_id: str, members: Iterable[str], age: float = ORPHAN_AGE) -> int:
         """Drop the endpoints and addresses of a network that Docker has forgotten for a while; return how many."""
         async with self._host.lock:
             known = self._records.networks.get(network_id)
@@ -235,38 +235,47 @@ class DockerEndpoints:
                 return 0
             alive = {endpoint_id(known.name, made_for(identifier)) for identifier in members}
             mine = [e for e in self._host.endpoints.values() if e.plugged and e.network == known.name]
-            doomed = self._old({e.id for e in mine if e.id not in alive}, f"{network_id} e")
+            doomed = self._old({e.id for e in mine if e.id not in alive}, f"{network_id} e", age)
             leaked = [e for e in mine if e.id in doomed]
             for endpoint in leaked:
                 log.warning("docker has forgotten an endpoint", extra={"container": endpoint.container, "network": known.name})
             await self._endpoints.detach(leaked)
-            return len(leaked) + await self._free_unused(known.name, network_id)
+            return len(leaked) + await self._free_unused(known.name, network_id, age)
 
-    async def forget_networks(self, alive: Iterable[str]) -> None:
+    async def forget_networks(self, alive: Iterable[str], age: float = ORPHAN_AGE) -> None:
         """Drop the networks that Docker has forgotten for a while, with their endpoints."""
         unknown = {i for i in self._records.networks if i not in set(alive)}
-        for identifier in self._old(unknown, "networks"):
-            await self.forget_unknown(identifier, ())
+        for identifier in self._old(unknown, "networks", age):
+            await self.forget_unknown(identifier, (), 0.0)
             await self._networks.delete(identifier)
 
-    async def _free_unused(self, name: str, network_id: str) -> int:
+    async def forget_pools(self, alive: Iterable[str], age: float = ORPHAN_AGE) -> None:
+        """Drop the pools with which Docker has had no network for a while."""
+        async with self._host.lock:
+            known = set(alive)
+            for identifier in self._old({i for i in self._records.pools if i not in known}, "pools", age):
+                pool = self._records.pools[identifier]
+                if pool.network not in self._records.networks:
+                    await self._records.drop_pool(pool, self._host.book.forget(stand_in(pool)))
+
+    async def _free_unused(self, name: str, network_id: str, age: float) -> int:
         """Free the addresses that were asked for and that no endpoint came for."""
         used = {a.ip for e in self._host.endpoints.values() if e.network == name for a in e.addresses}
         book = self._host.book
         owners = {book.owner(name, a) for a in book.claimed(name, OWNER) if a not in used}
-        doomed = self._old(owners, f"{network_id} a")
+        doomed = self._old(owners, f"{network_id} a", age)
         for owner in doomed:
             ops = book.free(owner)
             book.written(ops, await self._host.local.write(ops))
         return len(doomed)
 
-    def _old(self, missing: set[str], place: str) -> set[str]:
+    def _old(self, missing: set[str], place: str, age: float) -> set[str]:
         """Return those of `missing` that have been missing at this place for long."""
         now = time.monotonic()
         prefix = f"{place} "
         for key in [k for k in self._orphans if k.startswith(prefix) and k.removeprefix(prefix) not in missing]:
             del self._orphans[key]
-        return {m for m in missing if now - self._orphans.setdefault(prefix + m, now) >= ORPHAN_AGE}
+        return {m for m in missing if now - self._orphans.setdefault(prefix + m, now) >= age}
 
 
 def made_for(identifier: str) -> str:

@@ -308,17 +308,13 @@ class TestNames:
 
 
 class TestWhatDockerForgets:
-    @pytest.fixture(autouse=True)
-    def at_once(self, monkeypatch):
-        monkeypatch.setattr(docker_endpoints, "ORPHAN_AGE", 0.0)
-
     async def test_endpoints_and_addresses_are_freed(self, hosts):
         one = hosts[0]
         network = await one.network("net1", VXLAN)
         kept = await one.run(network, "e1")
         await one.run(network, "e2")
         await one.post("IpamDriver.RequestAddress", PoolID=one.pools[network][0], Address="")
-        assert await one.desk.endpoints.forget_unknown(network, ["e1"]) == 3
+        assert await one.desk.endpoints.forget_unknown(network, ["e1"], 0) == 3
         assert [r["addresses"] for r in await rows(one)] == [[kept["Address"]]]
         assert len(veths(one)) == 1
         assert one.desk.host.book.claimed("net1", "docker/") == [docker_endpoints.ip_interface(kept["Address"]).ip]
@@ -327,7 +323,7 @@ class TestWhatDockerForgets:
         one = hosts[0]
         network = await one.network("net1", VXLAN)
         await one.run(network, "e1")
-        await one.desk.endpoints.forget_networks([])
+        await one.desk.endpoints.forget_networks([], 0)
         await one.settle()
         assert (await one.member.call("network.list"), await rows(one)) == ([], [])
 
