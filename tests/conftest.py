@@ -18,8 +18,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything below tests/lab, and skip what is marked where there is no root."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark everything below tests/lab, skip what is marked where there is no root, and leave out what takes long."""
+    if "soak" not in str(config.option.markexpr):
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
     for item in items:
         if LAB in item.path.parents:
             item.add_marker(pytest.mark.lab)

@@ -137,8 +137,16 @@ class Passage(Protocol):
         """Take every rule of ours back; return how many there were."""
         ...
 
-    def missing(self, device: str) -> list[str]:
-        """Return what should be there and is not, as commands."""
+    def missing(self, device: str) -> list[str] | None:
+        """Return what should be there and is not, as commands; None where that program has no firewall here."""
+        ...
+
+    def forward_policy(self) -> str:
+        """Return what becomes of a forwarded IPv4 packet that no rule knows: ACCEPT, DROP, or "" where nobody decides."""
+        ...
+
+    def raw_drops(self) -> Sequence[str]:
+        """Return the rules that drop before any other rule is asked."""
         ...
 
 

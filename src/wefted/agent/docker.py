@@ -27,7 +27,7 @@ from wefted.plugins import docker_ipam, docker_network
 from wefted.plugins.docker_protocol import DockerProtocol
 from wefted.runtime.docker import SOCKET as DOCKER
 from wefted.runtime.engineapi import EngineApi
-from wefted.runtime.resolvers import docker_resolvers
+from wefted.runtime.resolvers import docker_resolvers, host_asks_itself
 
 from .http import Connection, Request, Response
 
@@ -155,7 +155,9 @@ class DockerService:
         while True:
             await self._pass()
             if self._desk.records.networks:
-                await self._quietly(self._compare)
+                self._tell(await self._quietly(self._compare))
+            else:
+                self._desk.host.docker = {}
             await asyncio.sleep(SWEEP)
 
     async def _compare(self, age: float = ORPHAN_AGE) -> None:
@@ -170,6 +172,16 @@ class DockerService:
                 members = await self._learn(identifier)
                 await self._desk.endpoints.forget_unknown(identifier, members, age)
         self._desk.networks.wanted.set()
+
+    def _tell(self, error: str = "") -> None:
+        records = self._desk.records
+        asks = host_asks_itself() if records.networks else ()
+        self._desk.host.docker = {
+            "plugin": str(self._path()),
+            "networks": [{"id": n.id, "name": n.name, "trouble": n.trouble} for n in records.networks.values()],
+            "asks": [str(server) for server in asks],
+            "error": error,
+        }
 
     async def _pass(self) -> None:
         """Keep what lets our containers through Docker's firewall, and their questions to our name server."""
@@ -210,14 +222,16 @@ class DockerService:
         except WeftedError:
             return ""
 
-    async def _quietly(self, what: Callable[..., Awaitable[Any]], *words: Any) -> None:
-        """Do something that Docker may not let us do now."""
+    async def _quietly(self, what: Callable[..., Awaitable[Any]], *words: Any) -> str:
+        """Do something that Docker may not let us do now; return why it did not."""
         try:
             await what(*words)
         except NotFound:
             pass
         except WeftedError as error:
             log.info("docker", extra={"error": error.message})
+            return error.message
+        return ""
 
 
 def _bound(path: Path) -> tuple[socket.socket, int]:

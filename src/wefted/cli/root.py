@@ -28,6 +28,7 @@ COMMANDS = {
     "dns": "dns",
     "flannel": "flannel",
     "docker": "docker",
+    "doctor": "doctor",
     "plan": "document",
     "apply": "document",
     "compat": "compat",

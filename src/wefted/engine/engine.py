@@ -16,6 +16,7 @@ from wefted.model.nearest import guess
 from wefted.model.objects import HOST, Change
 
 from .apply import Documents
+from .doctor import Doctor
 from .endpoints import Endpoints
 from .flannels import Flannels
 from .host import Host
@@ -44,9 +45,12 @@ class LocalEngine:
         self.flannels = Flannels(host)
         self._documents = Documents(host, self.networks, self.endpoints)
         self._removal = Removal(host, self.endpoints.leases)
+        self._removal = Removal(host)
+        self._doctor = Doctor(host, self._unreachable)
         self._started = time.time()
         self._handlers: Mapping[str, Handler] = {
             "status": self._status,
+            "doctor": self._doctor.examine,
             "network.create": self.networks.create,
             "network.list": self.networks.list_all,
             "network.inspect": self.networks.inspect,

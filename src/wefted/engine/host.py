@@ -56,6 +56,8 @@ class Host:
     """What the names of containers end with."""
     dns: dict[str, Any] = field(default_factory=dict)
     """How the name server is: keys as in `status`."""
+    docker: dict[str, Any] = field(default_factory=dict)
+    """How Docker's plugin is, for `doctor`: plugin, networks, asks, error."""
     view: ClusterView = field(default_factory=ClusterView)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     containers: dict[str, set[str]] = field(default_factory=dict)

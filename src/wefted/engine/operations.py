@@ -178,6 +178,7 @@ class Operation:
 
 OPERATIONS: Mapping[str, Operation] = {
     "status": Operation(Nothing, "Tell how the node, its store and its kernel are."),
+    "doctor": Operation(Nothing, "Examine this host: findings, their causes, and the commands that help."),
     "network.create": Operation(NetworkCreate, "Make a network; nothing appears on a host before its first endpoint."),
     "network.list": Operation(NetworkFilters, "List the networks of the cluster, all or those that match."),
     "network.inspect": Operation(NetworkNames, "Show networks with their leases and endpoints."),

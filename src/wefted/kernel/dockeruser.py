@@ -33,26 +33,29 @@ class DockerUser:
         """Remove every rule of ours; return how many there were."""
         return sum(_bring(program, []) for program in _programs() if _chain(program) is not None)
 
-    def missing(self, device: str) -> list[str]:
-        """Return the rules that should stand in a chain that exists and do not, as commands."""
+    def missing(self, device: str) -> list[str] | None:
+        """Return the rules that should stand in Docker's chain and do not, as commands; None where there is no such chain."""
+        chains = {program: present for program in _programs() if (present := _chain(program)) is not None}
+        if not chains:
+            return None
+        wanted = _rules(device)
         return [
             " ".join((program, "-I", *_with_chain(rule)))
-            for program in _programs()
-            if (present := _chain(program)) is not None
-            for rule in _rules(device)
+            for program, present in chains.items()
+            for rule in wanted
             if rule not in present
         ]
 
+    def forward_policy(self) -> str:
+        """Return the policy of FORWARD, or "" where there is no such program."""
+        lines = _listing("iptables", "filter", "FORWARD")
+        return next((line.split()[2] for line in lines if line.startswith("-P FORWARD ")), "")
 
-def forward_policy(program: str = "iptables") -> str:
-    """Return the policy of FORWARD, or "" where there is no such program."""
-    lines = _listing(program, "filter", "FORWARD")
-    return next((line.split()[2] for line in lines if line.startswith("-P FORWARD ")), "")
-
-
-def raw_drops(program: str = "iptables") -> list[str]:
-    """Return the rules of the raw table that drop before any other rule is asked, as Docker 28 has them for its containers."""
-    return [line for line in _listing(program, "raw", "PREROUTING") if line.startswith("-A ") and line.endswith("-j DROP")]
+    def raw_drops(self) -> list[str]:
+        """Return the rules of the raw table that drop, as Docker 28 has them for the addresses of its containers."""
+        return [
+            line for line in _listing("iptables", "raw", "PREROUTING") if line.startswith("-A ") and line.endswith("-j DROP")
+        ]
 
 
 def _rules(device: str) -> list[tuple[str, ...]]:

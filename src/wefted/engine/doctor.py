@@ -1,0 +1,183 @@
+"""`doctor`: what is wrong on this host, why, and the command that helps. It changes nothing.
+
+Every check looks at one thing and returns its findings; one without anything to tell returns that it is well.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+from wefted.errors import UsageError
+from wefted.model import codec
+
+from .host import Host
+from .intent import supported
+from .operations import Nothing
+
+OK, WARNING, PROBLEM = "ok", "warning", "problem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """`level` is ok, warning or problem; `cause` and `command` are empty where there is nothing to do."""
+
+    check: str
+    level: str
+    finding: str
+    cause: str = ""
+    command: str = ""
+
+
+class Doctor:
+    """Looks; the worst comes first."""
+
+    def __init__(self, host: Host, unreachable: Callable[[], list[dict[str, str]]]) -> None:
+        self._host = host
+        self._unreachable = unreachable
+
+    async def examine(self, _: Nothing) -> Any:
+        """Return all findings, and whether one of them is a problem."""
+        if not self._host.live:
+            await self._host.refresh()
+        found = [*self._agent(), *self._store(), *self._endpoints(), *self._hosts(), *self._kernel(), *self._names()]
+        found += [*await self._firewall(), *self._docker()]
+        found.sort(key=lambda finding: (PROBLEM, WARNING, OK).index(finding.level))
+        healthy = all(finding.level != PROBLEM for finding in found)
+        return {"healthy": healthy, "findings": [codec.encode(finding) for finding in found]}
+
+    def _agent(self) -> Iterator[Finding]:
+        if self._host.live:
+            yield _well("agent", "it runs")
+            return
+        yield Finding(
+            check="agent",
+            level=WARNING,
+            finding="no agent runs on this host",
+            cause="nobody repairs, follows containers that come and go, or answers names",
+            command="wefted up",
+        )
+
+    def _store(self) -> Iterator[Finding]:
+        host = self._host
+        if host.store_error:
+            cause = f"{host.store_error}; what needs a new network or block waits, everything else goes on"
+            yield _problem("store", f"the cluster store at {host.cluster_url} does not answer", cause, "wefted status")
+        else:
+            yield _well("store", f"{host.cluster_url} answers")
+        for key, why in sorted(host.view.unreadable.items()):
+            yield _problem("store", f"the record {key} cannot be read", why, "install the version that the others have")
+
+    def _endpoints(self) -> Iterator[Finding]:
+        host = self._host
+        failures = sorted(host.failures.items())
+        for identifier, why in failures:
+            endpoint = host.endpoints.get(identifier)
+            if endpoint is not None:
+                command = f"wefted network connect {endpoint.network} {shlex.quote(endpoint.container)}"
+                yield _problem("endpoints", f"{endpoint.container} is not attached to {endpoint.network!r}", why, command)
+        refused = (self._host.last_pass.get("failures") or []) if not failures else []
+        for line in refused:
+            yield _problem("endpoints", "the kernel refuses a change", str(line), "wefted plan")
+        if not failures and not refused:
+            yield _well("endpoints", f"{len(host.endpoints)} on this host, as they should be")
+
+    def _hosts(self) -> Iterator[Finding]:
+        found = self._unreachable()
+        for way in found:
+            what = f"there is no way to {way['block']} of network {way['network']!r} on {way['host']}"
+            yield _problem("hosts", what, "the network's backend needs both hosts in one LAN", "make it with --backend vxlan")
+        if not found:
+            yield _well("hosts", f"{max(1, len(self._host.view.nodes))} in the cluster, all networks lead there")
+
+    def _kernel(self) -> Iterator[Finding]:
+        missing = 0
+        for network in self._host.view.networks.values():
+            try:
+                supported(network, self._host.facts)
+            except (UsageError, KeyError) as error:
+                missing += 1
+                yield _problem("kernel", f"network {network.name!r} cannot work on this host", str(error), "wefted status")
+        if not missing:
+            yield _well("kernel", "it has what the networks need")
+
+    def _names(self) -> Iterator[Finding]:
+        error = self._host.dns.get("error")
+        if error:
+            yield _problem("names", "names are not answered everywhere", str(error), "wefted status")
+        elif self._host.live:
+            yield _well("names", f"{self._host.dns.get('names', 0)} in {self._host.domain}")
+
+    async def _firewall(self) -> list[Finding]:
+        way = self._host.docker_user
+        if way is None:
+            return []
+        host = self._host
+        policy = await host.worker(way.forward_policy)
+        missing = await host.worker(way.missing, host.node.device)
+        found = []
+        if policy != "DROP" or not host.view.networks:
+            pass
+        elif missing:
+            cause = "Docker sets the policy of FORWARD to DROP; with br_netfilter that holds inside a bridge too"
+            command = " && ".join(missing)
+            found.append(_problem("firewall", "Docker's firewall drops the packets of our containers", cause, command))
+        elif missing is not None:
+            found.append(_well("firewall", "FORWARD drops by default; our rules in DOCKER-USER let our containers pass"))
+        else:
+            cause = "another program than Docker set the policy of FORWARD to DROP"
+            found.append(_problem("firewall", "this host forwards nothing for containers", cause, "iptables -P FORWARD ACCEPT"))
+        return [*found, *self._raw(await host.worker(way.raw_drops))] or [_well("firewall", "nothing drops what we forward")]
+
+    def _raw(self, rules: Iterable[str]) -> Iterator[Finding]:
+        ours = [subnet.prefix for network in self._host.view.networks.values() for subnet in network.subnets]
+        for rule in rules:
+            target = _target(rule)
+            if target is not None and any(target.version == p.version and target.overlaps(p) for p in ours):
+                cause = f"a rule of the raw table, which no later rule undoes: {rule}"
+                command = "iptables -t raw " + rule.replace("-A ", "-D ", 1)
+                yield _problem("firewall", f"packets for {target} are dropped before anything else is asked", cause, command)
+
+    def _docker(self) -> Iterator[Finding]:
+        told = self._host.docker
+        if not told:
+            return
+        for network in told["networks"]:
+            if network["trouble"]:
+                name = network["name"] or network["id"][:12]
+                cause = network["trouble"]
+                yield _problem("docker", f"no container can join Docker's network {name!r}", cause, f"docker network rm {name}")
+        if told["asks"]:
+            servers = ", ".join(told["asks"])
+            yield Finding(
+                check="docker",
+                level=WARNING,
+                finding="Docker's containers do not find names of other hosts",
+                cause=f"Docker asks {servers} for them from the host's own address, where nothing can be redirected",
+                command="""put {"dns": ["127.0.0.77"]} into /etc/docker/daemon.json, and restart Docker""",
+            )
+        if told["error"]:
+            yield Finding(check="docker", level=WARNING, finding="Docker does not answer us", cause=told["error"])
+        elif not told["asks"] and not any(network["trouble"] for network in told["networks"]):
+            yield _well("docker", f"{len(told['networks'])} networks; Docker finds us at {told['plugin']}")
+
+
+def _target(rule: str) -> Any:
+    words = rule.split()
+    if "-d" not in words[:-1]:
+        return None
+    try:
+        return ip_network(words[words.index("-d") + 1])
+    except ValueError:
+        return None
+
+
+def _well(check: str, finding: str) -> Finding:
+    return Finding(check=check, level=OK, finding=finding)
+
+
+def _problem(check: str, finding: str, cause: str, command: str) -> Finding:
+    return Finding(check=check, level=PROBLEM, finding=finding, cause=cause, command=command)
