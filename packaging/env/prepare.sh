@@ -55,6 +55,7 @@ missing_packages() {
 
 missing_engines() {
   command -v dockerd >/dev/null || echo docker.io
+  command -v docker-compose >/dev/null || echo docker-compose
   command -v podman >/dev/null || printf '%s\n' podman crun netavark aardvark-dns
   command -v iptables >/dev/null || echo iptables
   [ -x /bin/busybox ] || echo busybox-static

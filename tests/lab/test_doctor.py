@@ -14,6 +14,7 @@ from .acceptance import wait_for, wefted
 from .dockers import (
     CREATE,
     a_network,
+    create,
     pings,
     run,
     seen_by_docker,
@@ -93,3 +94,16 @@ class TestDoctor:
         finally:
             wait_for(lambda: "docker" not in self.examined(h1), 15, "its end")
             wefted(h1, "network", "rm", "other")
+
+
+class TestUninstall:
+    def test_it_takes_our_rules_out_of_dockers_chain(self, lab: Lab) -> None:
+        """The last test here: h2 has no agent after it."""
+        h2 = lab.host("h2")
+        listed = ["iptables", "-S", "DOCKER-USER"]
+        create(lab, "net2", hosts=("h2",))
+        wait_for(lambda: h2.run(listed).stdout.count("--comment wefted") == 3, 20, "our rules")
+        h2.run(["docker", "network", "rm", "net2"])
+        wefted(h2, "uninstall", "--yes")
+        assert h2.run(listed).stdout.splitlines() == ["-N DOCKER-USER", "-A DOCKER-USER -j RETURN"]
+        assert h2.run(["nft", "list", "table", "inet", "wefted"], check=False).returncode != 0

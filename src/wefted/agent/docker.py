@@ -251,10 +251,13 @@ def _bound(path: Path) -> tuple[socket.socket, int]:
 
 
 def _remove(path: Path, inode: int) -> None:
-    """Remove a socket unless somebody else has put his in its place."""
-    with contextlib.suppress(FileNotFoundError):
+    """Remove a socket unless somebody else has put his in its place, and the directories that nobody else uses."""
+    with contextlib.suppress(OSError):
         if path.stat().st_ino == inode:
             path.unlink()
+            if path == PLACE:
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
 
 
 def _answered(path: Path) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "features.json")
 FOLDERS = ("sysctl", "lent")
+FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "docker.sock", "features.json")
+FOLDERS = ("sysctl",)
 
 
 @click.command(

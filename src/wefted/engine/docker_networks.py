@@ -54,6 +54,7 @@ class DockerNetworks:
             return
         _refuse_driver(asked)
         name = spec.network_name(asked.name) if asked.name else f"docker-{asked.id[:12]}"
+        facts = await self._host.look()
         async with self._host.lock:
             prefixes = {subnet.prefix for subnet in asked.subnets}
             others = {
@@ -61,7 +62,7 @@ class DockerNetworks:
                 for n, known in self._host.view.networks.items()
                 if n != name and not prefixes & {subnet.prefix for subnet in known.subnets}
             }
-            network_from(_request(asked, name), others, self._host.facts)
+            network_from(_request(asked, name), others, facts)
             if asked.name and asked.name in self._host.view.networks:
                 _refuse_other(asked, self._host.view.networks[asked.name])
             pools = [replace(p, network=asked.id) for p in self._records.pools.values() if p.prefix in prefixes]

@@ -16,6 +16,7 @@ from wefted.ipam.leases import default_subnet
 from wefted.model import spec
 from wefted.model.lease import Lease
 from wefted.model.network import Network, Segment, Subnet
+from wefted.model.node import HostFacts
 from wefted.model.objects import IPAddress, IPInterface, IPNetwork
 from wefted.model.plugin import DockerPool
 from wefted.model.records import Op
@@ -42,8 +43,9 @@ class DockerPools:
         if ip_range and not prefix:
             raise UsageError(f"a range ({ip_range}) needs its subnet")
         within = spec.subnet(ip_range) if ip_range else None
+        facts = self._host.facts if prefix else await self._host.look()
         async with self._host.lock:
-            wanted = spec.subnet(prefix) if prefix else self._chosen(version, network)
+            wanted = spec.subnet(prefix) if prefix else self._chosen(version, network, facts)
             if within is not None and not (within.version == wanted.version and within.subnet_of(wanted)):  # type: ignore[arg-type]
                 raise UsageError(f"the range {within} does not lie in {wanted}")
             pool = DockerPool(prefix=wanted, ip_range=within, asked=bool(prefix))
@@ -66,7 +68,7 @@ class DockerPools:
             if other != pool.prefix and other.version == pool.prefix.version and other.overlaps(pool.prefix):
                 raise InUse(f"subnet {pool.prefix} overlaps {other}, which another network of Docker has", "choose another")
 
-    def _chosen(self, version: int, name: str) -> IPNetwork:
+    def _chosen(self, version: int, name: str, facts: HostFacts) -> IPNetwork:
         """Return the subnet of the network that this is most likely for, else a free one.
 
         Docker does not say the name. On a further host it is, as a rule, the network that other hosts' Docker has and this
@@ -76,7 +78,7 @@ class DockerPools:
         if candidates:
             return candidates[0]
         taken = [subnet.prefix for network in self._host.view.networks.values() for subnet in network.subnets]
-        local = [interface.network for interface in self._host.facts.prefixes]
+        local = [interface.network for interface in facts.prefixes]
         return default_subnet([*taken, *local, *self._records.prefixes()], version, name or secrets.token_hex(4))
 
     def _candidates(self, version: int, name: str) -> Iterator[IPNetwork]:

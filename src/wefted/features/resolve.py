@@ -23,11 +23,12 @@ class Resolve:
 
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield the host's name servers, and the address of each container; nothing where we answer nobody."""
-        if not segment.host_gateway or not segment.gateways or not segment.node.resolvers:
+        plugged = [endpoint for endpoint in endpoints if endpoint.plugged]
+        if not plugged or not segment.host_gateway or not segment.gateways or not segment.node.resolvers:
             return
         yield TABLE
         for server in segment.node.resolvers:
             yield subnet("resolvers", ip_network(server))
-        for endpoint in endpoints:
-            for address in endpoint.addresses if endpoint.plugged and endpoint.attached else ():
+        for endpoint in plugged:
+            for address in endpoint.addresses if endpoint.attached else ():
                 yield subnet("asking", ip_network(address.ip))

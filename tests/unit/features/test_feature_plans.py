@@ -12,6 +12,7 @@ from wefted.features import FEATURES
 from wefted.features.table import TABLE
 from wefted.kernel import marks
 from wefted.model.firewall import NftElement
+from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network, PortMapping, Segment, Subnet
 from wefted.model.node import Node
 from wefted.model.objects import HOST, KernelObject, Netns
@@ -248,3 +249,20 @@ def test_the_table_names_no_network_and_no_container() -> None:
 
 def test_the_firewall_knows_our_links_by_the_mark_that_the_kernel_room_gives_them() -> None:
     assert f"iifgroup {marks.LINK_GROUP} " in TABLE.body
+
+
+@families
+def test_only_plugged_containers_ask_our_name_server(versions: tuple[int, ...]) -> None:
+    servers = (ip_address("192.0.2.53"), ip_address("2001:db8::53"))
+    leases = tuple(Lease(network="web", block=ip_network(PREFIXES[v]), node="n1") for v in versions)
+    segment = Segment(network=network(versions), node=Node(id="n1", name="h1", resolvers=servers), leases=leases, single=True)
+    plain, plugged = endpoint(versions), replace(endpoint(versions, number=2), plugged=True)
+
+    def planned(*endpoints: Endpoint) -> set[str]:
+        made = elements([item for feature in FEATURES for item in feature.plan(segment, endpoints)])
+        return {line for line in made if line.startswith(("asking", "resolvers"))}
+
+    assert planned(plain) == set()
+    asking = {f"asking{v} {{ {ADDRESSES[v].split('/')[0].removesuffix('2')}3 }}" for v in versions}
+    assert planned(plain, plugged) == asking | {"resolvers4 { 192.0.2.53 }", "resolvers6 { 2001:db8::53 }"}
+    assert planned(replace(plugged, ns=HOST)) == {"resolvers4 { 192.0.2.53 }", "resolvers6 { 2001:db8::53 }"}
