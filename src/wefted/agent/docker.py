@@ -175,7 +175,8 @@ class DockerService:
 
     def _tell(self, error: str = "") -> None:
         records = self._desk.records
-        asks = host_asks_itself() if records.networks else ()
+        own = self._desk.host.dns.get("address")
+        asks = [server for server in host_asks_itself() if str(server) != own] if records.networks else []
         self._desk.host.docker = {
             "plugin": str(self._path()),
             "networks": [{"id": n.id, "name": n.name, "trouble": n.trouble} for n in records.networks.values()],
