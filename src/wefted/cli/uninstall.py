@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from wefted.config import Config
     from wefted.runtime.resolvconf import Resolvers
 
-FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "features.json")
-FOLDERS = ("sysctl", "lent")
 FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "docker.sock", "features.json")
-FOLDERS = ("sysctl",)
+FOLDERS = ("sysctl", "lent")
 
 
 @click.command(

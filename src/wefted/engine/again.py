@@ -34,6 +34,14 @@ def asks_for_what_is(known: Endpoint, request: Connect) -> bool:
     return exact and bare <= have and {spec.address(text) for text in request.gateways} <= set(known.gateways)
 
 
+def refuse_plugged(endpoints: Iterable[Endpoint], command: str) -> None:
+    """Raise `UsageError` for an endpoint that Docker asked for: Docker would not know what became of it."""
+    for endpoint in endpoints:
+        if endpoint.plugged:
+            where = f"{endpoint.container} is in network {endpoint.network!r}"
+            raise UsageError(f"{where} by Docker's doing", f"let Docker change that: {command} ...")
+
+
 def default_claim(text: str) -> str:
     """Return how an endpoint claims its container's default route. Raises `UsageError`."""
     if text not in DEFAULT_CLAIMS:

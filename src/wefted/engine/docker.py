@@ -17,4 +17,4 @@ class DockerDesk:
         self.records = DockerRecords(engine.host)
         self.networks = DockerNetworks(engine.host, self.records, engine.networks)
         self.pools = DockerPools(engine.host, self.records, self.networks)
-        self.endpoints = DockerEndpoints(engine.host, self.records, self.networks, engine.endpoints)
+        self.endpoints = DockerEndpoints(engine.host, self.records, self.networks, engine.endpoints, engine.publishing)

@@ -27,6 +27,7 @@ from .endpoints import Endpoints, refused
 from .host import Host
 from .intent import free_ports, ports_from
 from .planner import plan_endpoint
+from .publishing import Publishing
 
 log = logging.getLogger("wefted.docker")
 
@@ -65,11 +66,14 @@ class Member:
 class DockerEndpoints:
     """Every method takes the host's lock itself."""
 
-    def __init__(self, host: Host, records: DockerRecords, networks: DockerNetworks, endpoints: Endpoints) -> None:
+    def __init__(
+        self, host: Host, records: DockerRecords, networks: DockerNetworks, endpoints: Endpoints, publishing: Publishing
+    ) -> None:
         self._host = host
         self._records = records
         self._networks = networks
         self._endpoints = endpoints
+        self._publishing = publishing
         self._addressing = Addressing(host)
         self.joined = asyncio.Event()
         """Set when a container has come whose name is to be asked for."""
@@ -78,7 +82,7 @@ class DockerEndpoints:
 
     # -- Docker's calls --------------------------------------------------------------------------------------------
 
-    async def create(self, network_id: str, identifier: str, addresses: Sequence[str], mac: str) -> Endpoint:
+    async def create(self, network_id: str, identifier: str, addresses: Sequence[str], mac: str, publishes: bool) -> Endpoint:
         """Write an endpoint down; `addresses` are Docker's, with their length, none: ours are taken. Raises `WeftedError`."""
         network = await self._networks.ready(network_id)
         async with self._host.lock:
@@ -91,6 +95,7 @@ class DockerEndpoints:
                 made_for=made_for(identifier),
                 plugged=True,
                 mac=spec.mac(mac) if mac else "",
+                bridge=self._host.places.choose(network, publishes=publishes),
             )
             if addresses and self._records.networks[network_id].ours:
                 endpoint = self._with(draft, network, addresses)
@@ -139,14 +144,14 @@ class DockerEndpoints:
                 ports.append(self._free(wish, endpoint, ports))
             bound = ports_from(map(str, ports), self._host.view.networks[endpoint.network])
             if bound != endpoint.ports:
-                await self._endpoints.republish(endpoint, bound)
+                await self._publishing.republish(endpoint, bound)
 
     async def unpublish(self, network_id: str, identifier: str) -> None:
         """Take all ports of an endpoint back."""
         async with self._host.lock:
             endpoint = self._known(network_id, identifier)
             if endpoint is not None and endpoint.ports:
-                await self._endpoints.republish(endpoint, ())
+                await self._publishing.republish(endpoint, ())
 
     def _free(self, wish: PortWish, endpoint: Endpoint, ports: Iterable[PortMapping]) -> PortMapping:
         others = [e for e in self._host.endpoints.values() if e.ports and e.id != endpoint.id]

@@ -17,6 +17,7 @@ from wefted.model import codec
 from .host import Host
 from .intent import supported
 from .operations import Nothing
+from .publishing import OF_DOCKER
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
@@ -130,6 +131,12 @@ class Doctor:
         else:
             cause = "another program than Docker set the policy of FORWARD to DROP"
             found.append(_problem("firewall", "this host forwards nothing for containers", cause, "iptables -P FORWARD ACCEPT"))
+        for chain in (await host.look()).forward_filters if host.view.networks else ():
+            if chain not in OF_DOCKER:
+                cause = "it drops what none of its rules accepts, and an accept of ours ends our own table alone"
+                found.append(
+                    _warned("firewall", f"the chain {chain} may drop published ports", cause, f"nft list chain {chain}")
+                )
         return [*found, *self._raw(await host.worker(way.raw_drops))] or [_well("firewall", "nothing drops what we forward")]
 
     def _raw(self, rules: Iterable[str]) -> Iterator[Finding]:
@@ -177,6 +184,10 @@ def _target(rule: str) -> Any:
 
 def _well(check: str, finding: str) -> Finding:
     return Finding(check=check, level=OK, finding=finding)
+
+
+def _warned(check: str, finding: str, cause: str, command: str) -> Finding:
+    return Finding(check=check, level=WARNING, finding=finding, cause=cause, command=command)
 
 
 def _problem(check: str, finding: str, cause: str, command: str) -> Finding:

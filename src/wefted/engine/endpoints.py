@@ -24,7 +24,7 @@ from wefted.model.sandbox import Sandbox, SandboxEvent
 from wefted.runtime import search
 
 from .addressing import Addressing
-from .again import asks_for_what_is, default_claim, same_interface
+from .again import asks_for_what_is, default_claim, refuse_plugged, same_interface
 from .defaultroute import DefaultRoutes
 from .dhcp import drafted
 from .diff import index
@@ -149,8 +149,7 @@ class Endpoints:
 
     async def _again(self, known: Endpoint, request: Connect, sandbox: Sandbox) -> Endpoint:
         """Connecting twice is fine as long as the second call asks for nothing else."""
-        if known.plugged:
-            raise _engines_own(known, "docker network connect")
+        refuse_plugged([known], "docker network connect")
         other_address = not asks_for_what_is(known, request)
         other_name = (request.ifname or known.ifname, request.host_ifname or known.link) != (known.ifname, known.link)
         other_mac = request.mac and spec.mac(request.mac) != known.mac
@@ -226,9 +225,7 @@ class Endpoints:
         async with self._host.lock:
             network = await self._host.network(request.network)
             doomed = {e.id: e for e in self._members(network, request)}
-            for member in doomed.values():
-                if member.plugged:
-                    raise _engines_own(member, "docker network disconnect")
+            refuse_plugged(doomed.values(), "docker network disconnect")
             await self.detach(list(doomed.values()))
             await self._abandon(network)
         return {"disconnected": [endpoint.container for endpoint in doomed.values()]}
@@ -386,11 +383,6 @@ class Endpoints:
             raise UsageError(f"{container} has several interfaces in network {network.name!r}", f"choose by --ifname: {names}")
         names = ", ".join(e.container for e in found)
         raise UsageError(f"{container} may be any of {names}", "give the name with its kind, as in netns:c1")
-
-
-def _engines_own(endpoint: Endpoint, command: str) -> UsageError:
-    where = f"{endpoint.container} is in network {endpoint.network!r}"
-    return UsageError(f"{where} by Docker's doing", f"let Docker change that: {command} ...")
 
 
 def refused(endpoint: Endpoint, report: Report) -> KernelError:

@@ -45,7 +45,6 @@ class LocalEngine:
         self.flannels = Flannels(host)
         self._documents = Documents(host, self.networks, self.endpoints)
         self._removal = Removal(host, self.endpoints.leases)
-        self._removal = Removal(host)
         self._doctor = Doctor(host, self._unreachable)
         self._started = time.time()
         self._handlers: Mapping[str, Handler] = {

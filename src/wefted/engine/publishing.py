@@ -16,6 +16,9 @@ from .planner import own_objects, plan_endpoint
 from .ports import port_rows
 from .render import endpoint_json
 
+OF_DOCKER = ("ip filter FORWARD", "ip6 filter FORWARD")
+"""The chains of iptables-nft from which Docker's DOCKER-USER is asked first."""
+
 
 class Publishing:
     """Changes the ports of endpoints of this host, one at a time; each holds the host's lock."""
@@ -28,7 +31,16 @@ class Publishing:
         host = self._host
         if not host.live:
             await host.refresh()
-        return port_rows(host, (await host.look()).forward_filters)
+        return port_rows(host, await self._filters())
+
+    async def _filters(self) -> tuple[str, ...]:
+        """Return the chains that may drop what is published; Docker's does not where it lets our links pass."""
+        host = self._host
+        filters = (await host.look()).forward_filters
+        if host.docker_user is None or not any(chain in OF_DOCKER for chain in filters):
+            return filters
+        closed = await host.worker(host.docker_user.missing, host.node.device) != []
+        return tuple(chain for chain in filters if closed or chain not in OF_DOCKER)
 
     async def publish(self, request: Publish) -> Any:
         """Publish ports. What the container publishes already, under another source, is changed to this one."""

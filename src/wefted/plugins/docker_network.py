@@ -15,6 +15,7 @@ from wefted.engine.docker_endpoints import FIRST_FREE_PORT, LAST_FREE_PORT, Port
 from wefted.engine.ifnames import prefix_of
 from wefted.errors import UsageError
 from wefted.model import spec
+from wefted.model.dockeroptions import translated
 from wefted.model.network import Endpoint, Network, Subnet
 from wefted.model.plugin import DockerNetwork
 
@@ -25,16 +26,8 @@ ERROR = "Err"
 GENERIC = "com.docker.network.generic"
 INTERNAL = "com.docker.network.internal"
 PORTMAP = "com.docker.network.portmap"
-MTU = "com.docker.network.driver.mtu"
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
-OPTIONS: Mapping[str, str] = {
-    "com.docker.network.bridge.name": "name",
-    "com.docker.network.container_iface_prefix": "ifprefix",
-    "com.docker.network.bridge.gateway_mode_ipv4": "gateway_mode",
-    "com.docker.network.bridge.host_binding_ipv4": "host_binding",
-}
-"""What Docker's own bridge driver calls options of ours."""
 PROTOCOLS: Mapping[int, str] = {6: "tcp", 17: "udp", 132: "sctp"}
 STATIC_ROUTE = 0
 """libnetwork's NEXTHOP."""
@@ -70,8 +63,9 @@ async def create_endpoint(desk: DockerDesk, fields: Fields) -> Json:
     told = [text for key in ("Address", "AddressIPv6") if (text := interface.text(key))]
     addresses = [str(spec.interface_address(text)) for text in told]
     mac = interface.text("MacAddress")
-    _published(fields.inner("Options"))  # what is wrong with them is told before anything is made
-    endpoint = await desk.endpoints.create(fields.identifier("NetworkID"), fields.identifier("EndpointID"), addresses, mac)
+    ports = _published(fields.inner("Options"))  # what is wrong with them is told before anything is made
+    network, identifier = fields.identifier("NetworkID"), fields.identifier("EndpointID")
+    endpoint = await desk.endpoints.create(network, identifier, addresses, mac, publishes=bool(ports))
     answer = {} if mac else {"MacAddress": endpoint.mac}
     if not told:
         answer |= {_field(address.version): str(address) for address in reversed(endpoint.addresses)}
@@ -150,24 +144,21 @@ METHODS: Mapping[str, Method] = {
 
 def network_of(identifier: str, generic: Mapping[str, str], internal: bool) -> DockerNetwork:
     """Return the network that `-o` options describe. Raises `UsageError` for a value that is none."""
-    options = {OPTIONS.get(key, key): value for key, value in generic.items()}
-    mtu = options.pop("mtu", "") or options.pop(MTU, "")
-    options.pop(MTU, None)
-    icc = options.pop("com.docker.network.bridge.enable_icc", "")
-    if icc and not _truth("com.docker.network.bridge.enable_icc", icc):
-        options["icc"] = "off"
-    masquerade = options.pop("com.docker.network.bridge.enable_ip_masquerade", "") or options.pop("masquerade", "true")
-    options.pop("masquerade", None)
+    found = translated(generic.items())
+    options = dict(found.options)
+    mtu = options.pop("mtu", "") or str(found.fields.get("mtu", ""))
     name = options.pop("network", "")
+    said = {word: _truth(word, options.pop(word)) for word in ("internal", "masquerade", "isolated") if word in options}
+    said = {word: found.fields[word] for word in ("internal", "masquerade") if word in found.fields} | said
     return DockerNetwork(
         id=identifier,
         name=spec.network_name(name) if name else "",
         driver=options.pop("driver", ""),
         backend=options.pop("backend", ""),
         mtu=spec.mtu(mtu) if mtu else 0,
-        internal=internal or _truth("internal", options.pop("internal", "false")),
-        masquerade=_truth("masquerade", masquerade),
-        isolated=_truth("isolated", options.pop("isolated", "true")),
+        internal=internal or said.get("internal", False),
+        masquerade=said.get("masquerade", True),
+        isolated=said.get("isolated", True),
         options=spec.pairs([f"{key}={value}" for key, value in options.items()]),
     )
 

@@ -208,7 +208,7 @@ class TestWrongNetworks:
             ({"driver": "macvlan"}, "cannot have the driver"),
             ({"colour": "red"}, "colour"),
             ({"mtu": "9"}, "MTU"),
-            ({"com.docker.network.driver.mtu": "x"}, "MTU"),
+            ({"com.docker.network.driver.mtu": "x"}, "not a number of bytes"),
             ({"network": "a b"}, "network name"),
             ({"masquerade": "perhaps"}, "neither true nor false"),
         ],
