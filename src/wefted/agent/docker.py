@@ -237,12 +237,13 @@ class DockerService:
 
 def _bound(path: Path) -> tuple[socket.socket, int]:
     """Return a socket at a path, that only root may use, and the inode at that path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
+    mask = os.umask(0o077)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
         made.bind(str(path))
+        path.chmod(0o600)
     except OSError as error:
         made.close()
         raise UsageError(f"cannot listen on {path}: {error.strerror}", "choose another: WEFTED_DOCKER=PATH, or off") from None
