@@ -142,10 +142,10 @@ def test_requests_follow_each_other_on_one_connection(hosts: Hosts) -> None:
 
 
 def test_a_socket_that_somebody_took_over_is_left_to_him(tmp_path: Path) -> None:
-    bound, inode = agent_docker._bound(tmp_path / "s")
+    bound, _ = agent_docker._bound(tmp_path / "s")
     (tmp_path / "s").unlink()
     (tmp_path / "s").write_text("another")
-    agent_docker._remove(tmp_path / "s", inode + 1)
+    agent_docker._remove(tmp_path / "s", (tmp_path / "s").stat().st_ino + 1)
     assert (tmp_path / "s").exists()
     bound.close()
 
