@@ -54,6 +54,7 @@ missing_packages() {
 }
 
 missing_engines() {
+  command -v gcc >/dev/null || command -v clang >/dev/null || printf '%s\n' gcc libc6-dev
   command -v dockerd >/dev/null || echo docker.io
   command -v docker-compose >/dev/null || echo docker-compose
   command -v podman >/dev/null || printf '%s\n' podman crun netavark aardvark-dns
@@ -154,13 +155,20 @@ python_environment() {
   printf '%s\n' "$stamp" >.venv/wefted.stamp
 }
 
+# The CNI plugin is in C. Nothing else needs it, so a machine without a compiler gets one with the engines only.
+native_programs() {
+  .venv/bin/python packaging/native/build.py || say "no C compiler here, so no CNI plugin; make engines installs one"
+}
+
 if [ "${1:-}" = --packages ]; then
   shift
   install_without_services "$@"
 elif [ "${1:-}" = --engines ]; then
   (system_packages missing_engines) || say "the tests that need them will be skipped"
+  native_programs
 else
   system_packages missing_packages
   python_environment
+  native_programs
   say "ready; the command is .venv/bin/wefted"
 fi

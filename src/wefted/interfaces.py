@@ -8,7 +8,7 @@ Pure code is sync; Store and Runtime are asyncio; Kernel is sync and called from
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network, Segment
@@ -181,6 +181,14 @@ class Runtime(Protocol):
 
     def watch(self) -> AsyncIterator[SandboxEvent]:
         """Yield an event for each container that comes, goes or is renamed from now on; those that run may be told first."""
+
+
+@runtime_checkable
+class Told(Protocol):
+    """A `Runtime` that cannot look for containers: their engine says where each one is."""
+
+    def tell(self, name: str, path: str) -> None:
+        """Say at which path the namespace of a container is. Raises `UsageError` for what is no path."""
 
 
 class Engine(Protocol):

@@ -9,13 +9,13 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wefted.config import Config
 from wefted.engine import keys
@@ -23,7 +23,7 @@ from wefted.engine.engine import LocalEngine
 from wefted.engine.host import Host, identity
 from wefted.engine.worker import Worker
 from wefted.errors import Unreachable, UsageError
-from wefted.interfaces import FrameLink, Kernel, Programs, Runtime, Store
+from wefted.interfaces import Engine, FrameLink, Kernel, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.kernel.dockeruser import DockerUser
 from wefted.kernel.linux import LinuxKernel
@@ -38,6 +38,8 @@ from wefted.store.open import open_store
 from wefted.store.prefixed import PrefixedStore
 from wefted.store.sqlite import SqliteStore
 from wefted.store.url import parse_store_url
+
+T = TypeVar("T")
 
 SETTINGS = ("store", "advertise", "name", "publish_from")
 """What `up` was told is kept with the host's state, for later commands and boots."""
@@ -117,14 +119,19 @@ def keep_settings(config: Config) -> None:
 
 def run_once(config: Config, operation: str, parameters: Mapping[str, Any]) -> Any:
     """Do one operation without an agent."""
+    return run_with(config, lambda engine: engine.call(operation, parameters))
+
+
+def run_with(config: Config, work: Callable[[Engine], Awaitable[T]]) -> T:
+    """Do something with an engine of this process, without an agent."""
     with locked(config, LOCK_WAIT):
-        return asyncio.run(_once(config, operation, parameters))
+        return asyncio.run(_once(config, work))
 
 
-async def _once(config: Config, operation: str, parameters: Mapping[str, Any]) -> Any:
+async def _once(config: Config, work: Callable[[Engine], Awaitable[T]]) -> T:
     engine = await open_engine(config)
     try:
-        return await engine.call(operation, parameters)
+        return await work(engine)
     finally:
         await engine.close()
 

@@ -152,3 +152,18 @@ def test_a_full_bridge_says_so(host: LabHost) -> None:
 
 def errors(outcomes: Sequence[Outcome]) -> list[str]:
     return [o.error for o in outcomes if o.error]
+
+
+def test_an_interface_of_somebody_else_is_not_touched_when_ours_cannot_be_made(host: LabHost) -> None:
+    ns = host.sandbox()
+    host.add_link(ns, "eth0")
+    before = host.run("ip", "-o", "address", "show", "dev", "eth0", "scope", "global", ns=ns) + host.run(
+        "ip", "-o", "link", "show", "eth0", ns=ns
+    )
+    failed = host.kernel.apply([Change(None, item) for item in attached(ns)])
+    assert [o.change.subject.key[0] for o in failed if o.errno] == ["link", "link state", "address", "address"]
+    assert (
+        host.run("ip", "-o", "address", "show", "dev", "eth0", "scope", "global", ns=ns)
+        + host.run("ip", "-o", "link", "show", "eth0", ns=ns)
+        == before
+    )

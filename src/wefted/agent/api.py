@@ -1,6 +1,7 @@
 """The agent's HTTP API on its unix socket: decode, call the engine, encode.
 
 POST /v1/OPERATION takes and returns JSON; GET /v1/openapi.json describes all of it; GET /v1/status is for people with curl.
+POST /v1/DOOR is for programs that hand on what they were given (`wefted.plugins`).
 An error is `{"error": {"kind", "message", "hint", "exit_code"}}`: 400 a wrong request, 503 the store is away, 500 the rest.
 """
 
@@ -19,6 +20,8 @@ from typing import Any
 from wefted.engine.operations import OPERATIONS
 from wefted.errors import NotFound, Unreachable, UsageError, WeftedError
 from wefted.interfaces import Engine
+from wefted.model import codec
+from wefted.plugins import DOORS, Call
 
 from .http import Connection, Request, Response
 from .openapi import document
@@ -57,12 +60,15 @@ class Api:
         operation = request.path.removeprefix(PREFIX)
         if request.method == "GET" and request.path == DESCRIPTION:
             return document()
-        if not request.path.startswith(PREFIX) or operation not in OPERATIONS:
+        if not request.path.startswith(PREFIX) or operation not in {**OPERATIONS, **DOORS}:
             raise NotFound(f"there is nothing at {request.path[:200]!r}", f"see GET {DESCRIPTION}")
         if request.method == "GET" and operation == "status":
             return await self._engine.call(operation, {})
         if request.method != "POST":
             raise UsageError(f"{operation} is asked for with POST, not {request.method}", f"see GET {DESCRIPTION}")
+        if operation in DOORS:
+            call = codec.decode(Call, _parameters(request.body))
+            return (await DOORS[operation](self._engine, call)).to_json()
         return await self._engine.call(operation, _parameters(request.body))
 
 

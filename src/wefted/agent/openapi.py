@@ -7,6 +7,7 @@ from typing import Any
 from wefted import __version__
 from wefted.engine.operations import OPERATIONS, Operation
 from wefted.model import codec
+from wefted.plugins import DOORS, Call
 
 _ERROR = {
     "type": "object",
@@ -24,6 +25,7 @@ _ERROR = {
     },
     "required": ["error"],
 }
+_DOORS = {name: Operation(Call, f"What a program called wefted-{name} was given, and what it prints.") for name in DOORS}
 
 
 def document() -> dict[str, Any]:
@@ -37,7 +39,7 @@ def document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "http://localhost", "description": "unix:/run/wefted/wefted.sock"}],
-        "paths": {f"/v1/{name}": {"post": _operation(name, operation)} for name, operation in OPERATIONS.items()},
+        "paths": {f"/v1/{name}": {"post": _operation(name, operation)} for name, operation in {**OPERATIONS, **_DOORS}.items()},
         "components": {"schemas": {"Error": _ERROR}},
     }
 

@@ -21,9 +21,10 @@ from wefted.lab.lab import Lab
 from .rows import Check, Report, Row, Skipped
 from .worker import Worker
 
-WITH_AGENT = ("agent", "cli-agent", "pipework")
+WITH_AGENT = ("agent", "cli-agent", "cni-ours", "cni-ours-port", "pipework")
 WITHOUT_AGENT = (
-    "cli-alone", "cni", "cni-masquerade", "ip-batch", "ip-calls", "pipework-script", "pipework-arping", "ovs-docker",
+    "cli-alone", "cni", "cni-masquerade", "cni-portmap", "ip-batch", "ip-calls", "pipework-script", "pipework-arping",
+    "ovs-docker",
 )  # fmt: skip
 FEW = {"pipework-arping": 10}
 """Attaches of those that wait for a second each time."""
@@ -173,6 +174,9 @@ def _checks(rows: dict[str, Row]) -> Iterator[Check]:
         ratio = rows["cni"].median / agent.median
         yield Check(name="CNI ADD / agent attach, medians", measured=ratio, bound=5, most=False, unit="times")
     yield from _classic_checks(rows)
+    if {"cni-ours-port", "cni-portmap"} <= set(rows):
+        ratio = rows["cni-ours-port"].median / rows["cni-portmap"].median
+        yield Check(name="our CNI ADD / bridge + host-local + portmap", measured=ratio, bound=0.333, most=True, unit="times")
     rate = agent.to_json()["per_second"]
     yield Check(name="agent attaches, one client", measured=rate, bound=300, most=False, unit="per second")
     growth = rows["agent-many-last"].median / rows["agent-many-first"].median

@@ -20,8 +20,8 @@ from .classics import OvsDocker, Pipework, PipeworkScript
 from .contender import Contender
 from .launch import run
 from .nameservers import NameServers, opened
-from .ours import Agent, Command, command
-from .peers import CniAdd, IpBatch, IpCalls
+from .ours import Agent, Command, Plugin, command
+from .peers import CniAdd, CniChain, IpBatch, IpCalls
 
 MAKERS: Mapping[str, Callable[[], Contender]] = {
     "agent": Agent,
@@ -29,6 +29,9 @@ MAKERS: Mapping[str, Callable[[], Contender]] = {
     "cli-agent": lambda: Command("command", "10.91.0.0/16", "wefted network connect, through the agent"),
     "cli-alone": lambda: Command("alone", "10.96.0.0/16", "wefted network connect, no agent"),
     "cni": lambda: CniAdd("cni0", "10.92.0.0/16", masquerade=False),
+    "cni-ours": lambda: Plugin("cni-ours", "10.98.0.0/16", publish=False),
+    "cni-ours-port": lambda: Plugin("cni-ours-port", "10.99.0.0/16", publish=True),
+    "cni-portmap": lambda: CniChain("cni2", "10.100.0.0/16"),
     "cni-masquerade": lambda: CniAdd("cni1", "10.97.0.0/16", masquerade=True),
     "ip-batch": IpBatch,
     "ip-calls": IpCalls,

@@ -19,12 +19,18 @@ class Run:
     cpu: float
 
 
-def run(argv: Sequence[str], *, stdin: Path = Path("/dev/null"), environment: Mapping[str, str] | None = None) -> Run:
-    """Run a program whose path is given whole. Raises `WeftedError` with its output when it fails.
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: Path = Path("/dev/null"),
+    environment: Mapping[str, str] | None = None,
+    output: Path | None = None,
+) -> Run:
+    """Run a program whose path is given whole; `output` is where to keep what it says. Raises `WeftedError` when it fails.
 
     posix_spawn(3) rather than fork: a large parent would make every measured program look slow.
     """
-    log = Path(f"/run/wefted-bench-{os.getpid()}.log")
+    log = output or Path(f"/run/wefted-bench-{os.getpid()}.log")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, str(stdin), os.O_RDONLY, 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -11,8 +12,11 @@ from typing import Any
 
 from wefted.client import RemoteEngine, complete
 from wefted.config import Config
+from wefted.errors import Unsupported
+from wefted.plugins.native import program
 
 from .launch import run
+from .peers import FILES, cni_environment, port_mapping
 
 COMMAND = str(Path(sys.executable).with_name("wefted"))
 
@@ -54,6 +58,36 @@ class Agent:
 
     def call(self, operation: str, **parameters: Any) -> Any:
         return complete(self._engine.call(operation, parameters))
+
+
+class Plugin:
+    """Our CNI plugin as an engine starts it, with a published port or without; it asks the agent."""
+
+    def __init__(self, network: str, prefix: str, *, publish: bool) -> None:
+        self.prefix = prefix
+        self.what = f"our CNI plugin, ADD{' with a published port' if publish else ''}"
+        self._name = network
+        self._publish = publish
+
+    def missing(self) -> str:
+        try:
+            self._program = str(program())
+        except Unsupported as error:
+            return error.message
+        return ""
+
+    def prepare(self) -> None:
+        FILES.mkdir(exist_ok=True)
+
+    def arrange(self, sandbox: str, number: int) -> None:
+        config = {"cniVersion": "1.0.0", "name": self._name, "type": "wefted", "ipam": {"subnet": self.prefix}}
+        self._file(sandbox).write_text(json.dumps(config | (port_mapping(number) if self._publish else {})))
+
+    def attach(self, sandbox: str, number: int) -> float:
+        return run([self._program], stdin=self._file(sandbox), environment=cni_environment(sandbox)).wall
+
+    def _file(self, sandbox: str) -> Path:
+        return FILES / f"{sandbox}.json"
 
 
 class Command:

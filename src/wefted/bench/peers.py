@@ -17,6 +17,24 @@ FILES = Path("/run/wefted-bench")
 CNI = Path("/usr/lib/cni")
 
 
+def cni_environment(sandbox: str) -> dict[str, str]:
+    """Return what a plugin is started with for an ADD."""
+    return {
+        "PATH": os.environ["PATH"],
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": sandbox,
+        "CNI_NETNS": f"/run/netns/{sandbox}",
+        "CNI_IFNAME": INTERFACE,
+        "CNI_PATH": str(CNI),
+    }
+
+
+def port_mapping(number: int) -> dict[str, object]:
+    """Return the part of a configuration that publishes one port, another one for each number."""
+    mapping = {"hostPort": 20000 + number, "containerPort": 80, "protocol": "tcp"}
+    return {"capabilities": {"portMappings": True}, "runtimeConfig": {"portMappings": [mapping]}}
+
+
 class CniAdd:
     """The ADD of the CNI plugin `bridge` (CNI specification 1.0.0, section 2), which itself runs `host-local`.
 
@@ -43,15 +61,7 @@ class CniAdd:
         """One configuration serves all."""
 
     def attach(self, sandbox: str, number: int) -> float:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "CNI_COMMAND": "ADD",
-            "CNI_CONTAINERID": sandbox,
-            "CNI_NETNS": f"/run/netns/{sandbox}",
-            "CNI_IFNAME": INTERFACE,
-            "CNI_PATH": str(CNI),
-        }
-        return run([str(CNI / "bridge")], stdin=self._network, environment=environment).wall
+        return run([str(CNI / "bridge")], stdin=self._network, environment=cni_environment(sandbox)).wall
 
     @property
     def _network(self) -> Path:
@@ -68,6 +78,32 @@ class CniAdd:
             "ipMasq": self._masquerade,
             "ipam": {"type": "host-local", "ranges": [[{"subnet": self.prefix}]]},
         }
+
+
+class CniChain(CniAdd):
+    """The same with a published port: `bridge` and then `portmap`, as an engine runs a list of plugins.
+
+    Between the two, which are all that is on the clock, stands the engine's part: the result of one goes into the next.
+    """
+
+    def __init__(self, bridge: str, prefix: str) -> None:
+        super().__init__(bridge, prefix, masquerade=False)
+        self.what = "CNI bridge + host-local, then portmap, ADD"
+
+    def missing(self) -> str:
+        absent = (
+            "" if os.access(CNI / "portmap", os.X_OK) else f"no {CNI / 'portmap'}: apt-get install containernetworking-plugins"
+        )
+        return super().missing() or absent or ("" if shutil.which("iptables") else "no iptables: apt-get install iptables")
+
+    def attach(self, sandbox: str, number: int) -> float:
+        result = FILES / f"{sandbox}.result"
+        environment = cni_environment(sandbox)
+        first = run([str(CNI / "bridge")], stdin=self._network, environment=environment, output=result)
+        then = {"cniVersion": "1.0.0", "name": f"bench-{self._bridge}", "type": "portmap", **port_mapping(number)}
+        described = FILES / f"{sandbox}.json"
+        described.write_text(json.dumps(then | {"prevResult": json.loads(result.read_text())}))
+        return first.wall + run([str(CNI / "portmap")], stdin=described, environment=environment).wall
 
 
 class Plain:

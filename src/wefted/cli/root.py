@@ -26,6 +26,8 @@ COMMANDS = {
     "hide": "endpoint",
     "host": "host",
     "dns": "dns",
+    "cni": "cni",
+    "oci-hook": "oci_hook",
     "flannel": "flannel",
     "docker": "docker",
     "doctor": "doctor",
@@ -50,7 +52,7 @@ class _Commands(MutableMapping[str, click.Command]):
 
     def __getitem__(self, name: str) -> click.Command:
         if name not in self._added:
-            self._added[name] = getattr(import_module(f".{COMMANDS[name]}", __package__), name)
+            self._added[name] = getattr(import_module(f".{COMMANDS[name]}", __package__), name.replace("-", "_"))
         return self._added[name]
 
     def __setitem__(self, name: str, command: click.Command) -> None:

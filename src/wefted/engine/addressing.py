@@ -9,7 +9,7 @@ from ipaddress import ip_interface
 from wefted.backends import BACKENDS
 from wefted.errors import Exhausted, InUse, UsageError
 from wefted.ipam import allocator
-from wefted.ipam.leases import block_length
+from wefted.ipam.leases import block_length, choose_block
 from wefted.model import naming, options, spec
 from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
@@ -93,6 +93,17 @@ class Addressing:
         for lease in host.segment(network).leases:
             await allocator.release(host.cluster, lease, island=is_island(network))
         await host.refresh()
+
+    async def has_room(self, network: Network) -> bool:
+        """Tell whether there is a free address in each subnet, in our blocks or in one that we can still take."""
+        for subnet in network.subnets:
+            segment = self._host.segment(network)
+            length = block_length(subnet.prefix, options.integer(network, "block", 0, range(1, 129)) or None)
+            taken = [lease.block for lease in self._host.view.leases_of(network.name)]
+            another = not segment.leases if is_island(network) else choose_block(subnet, length, taken, None) is not None
+            if not another and not self._host.book.has_room(segment, subnet):
+                return False
+        return True
 
     async def refresh(self) -> None:
         """Write our leases again where they were lost, or where our underlay or what we announce has changed."""

@@ -31,7 +31,7 @@ from .diff import index
 from .host import Host
 from .identities import Identities
 from .ifnames import free_name, prefix_of
-from .intent import free_ports, ports_from, supported
+from .intent import free_ports, limits_from, ports_from, supported
 from .leases import Leases
 from .operations import Connect, Disconnect, Nothing
 from .planner import further_bridges, own_objects, plan_endpoint, plan_network, uses_links
@@ -103,10 +103,13 @@ class Endpoints:
         network = await host.network(request.network)
         supported(network, host.facts)
         ports = ports_from(request.publish, network, request.publish_from)
-        sandbox = await search.find(host.runtimes, container)
+        sandbox = await search.find(host.runtimes, container, request.netns)
         members = [e for e in host.of(sandbox.container) if e.network == network.name]
         known = same_interface(members, request)
-        if known is not None:
+        if known is not None and known.transient and (known.ns, known.identity) != (sandbox.ns, sandbox.identity):
+            await self.follow(known, sandbox)  # it is of one that ran before under this id, perhaps before the last boot
+            members.remove(known)
+        elif known is not None:
             return await self._again(known, request, sandbox), False
         draft = Endpoint(
             network=network.name,
@@ -122,6 +125,8 @@ class Endpoints:
             default_claim=request.default_route,
             host_ifname=spec.interface_name(request.host_ifname) if request.host_ifname else "",
             slot=request.ifname if members else "",
+            transient=bool(request.netns),
+            bandwidth=limits_from(request.bandwidth, network),
             gateway_priority=request.gateway_priority,
             routes=tuple(spec.route(text) for text in request.routes),
             aliases=tuple(spec.alias(text) for text in request.aliases),
@@ -155,7 +160,7 @@ class Endpoints:
         other_mac = request.mac and spec.mac(request.mac) != known.mac
         other_priority = request.gateway_priority not in (0, known.gateway_priority)
         other_dhcp = request.dhcp and (known.dhcp is None or known.dhcp.client != request.dhcp_client)
-        if other_address or other_name or other_mac or other_priority or other_dhcp:
+        if other_address or other_name or other_mac or other_priority or other_dhcp or request.netns:
             raise InUse(
                 f"{known.container} is in network {known.network!r} already, as {known.ifname}"
                 f" with {', '.join(map(str, known.addresses)) or 'no address'}",
@@ -281,17 +286,20 @@ class Endpoints:
         async with self._host.lock:
             await self._identities.follow(event)
             for endpoint in self._host.of(event.container):
-                await self.follow(endpoint, event.sandbox)
+                await (self.find(endpoint) if endpoint.transient else self.follow(endpoint, event.sandbox))
 
     async def follow(self, endpoint: Endpoint, sandbox: Sandbox | None) -> None:
         """Bring one endpoint in line with where its container is now; the lock is held."""
         network = self._host.view.networks.get(endpoint.network)
         if network is None or network.driver == "host" or endpoint.plugged:
             return
-        if sandbox is None:
+        if sandbox is None or (endpoint.transient and sandbox.identity != endpoint.identity):
             if endpoint.attached:
                 log.info("container is gone", extra={"container": endpoint.container, "network": endpoint.network})
                 await self.left(endpoint)
+                endpoint = await self._left(endpoint)
+            if endpoint.transient:
+                await self.detach([endpoint])
         elif (endpoint.ns, endpoint.identity) != (sandbox.ns, sandbox.identity):
             log.info("container is back", extra={"container": endpoint.container, "network": endpoint.network})
             await self._moved(endpoint, sandbox)
@@ -323,6 +331,7 @@ class Endpoints:
         runtime = self._host.runtimes.get(endpoint.container.partition(":")[0])
         if runtime is None or endpoint.plugged:
             return endpoint
+        search.remind(self._host.runtimes, endpoint.container, endpoint.ns)
         sandbox = await self._identities.locate(endpoint, runtime)
         if sandbox is not None:
             await self._identities.recognise(sandbox)

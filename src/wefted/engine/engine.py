@@ -20,6 +20,7 @@ from .doctor import Doctor
 from .endpoints import Endpoints
 from .flannels import Flannels
 from .host import Host
+from .inspection import Inspection
 from .names import Names
 from .networks import Networks
 from .operations import OPERATIONS, Nothing, Plan, Uninstall
@@ -44,6 +45,7 @@ class LocalEngine:
         self.names = Names(host)
         self.flannels = Flannels(host)
         self._documents = Documents(host, self.networks, self.endpoints)
+        self._inspection = Inspection(host)
         self._removal = Removal(host, self.endpoints.leases)
         self._doctor = Doctor(host, self._unreachable)
         self._started = time.time()
@@ -56,11 +58,13 @@ class LocalEngine:
             "network.set": self.networks.change,
             "network.remove": self.networks.remove,
             "network.prune": self.networks.prune,
+            "network.room": self._inspection.room,
             "network.connect": self.endpoints.connect,
             "network.disconnect": self.endpoints.disconnect,
             "network.expose": self.networks.expose,
             "network.hide": self.networks.hide,
             "endpoint.list": self.endpoints.list_all,
+            "endpoint.inspect": self._inspection.endpoint,
             "endpoint.ports": self.publishing.list_all,
             "endpoint.publish": self.publishing.publish,
             "endpoint.unpublish": self.publishing.unpublish,

@@ -10,12 +10,13 @@ from typing import TypeVar
 from wefted.backends import BACKENDS
 from wefted.drivers import DRIVERS, needs
 from wefted.errors import Exhausted, InUse, NotFound, Unsupported, UsageError
+from wefted.features.shape import WITH_HOST_END
 from wefted.interfaces import Driver
 from wefted.ipam.leases import block_length, default_subnet
 from wefted.model import spec
 from wefted.model.dockeroptions import translated
 from wefted.model.nearest import guess
-from wefted.model.network import Endpoint, Network, PortMapping, Subnet
+from wefted.model.network import Bandwidth, Endpoint, Network, PortMapping, Subnet
 from wefted.model.node import HostFacts
 from wefted.model.objects import IPNetwork
 from wefted.model.options import choice, integer, reject_unknown
@@ -114,6 +115,19 @@ def _sources(texts: Sequence[str]) -> tuple[IPNetwork, ...] | None:
     if len(texts) > 1 and "none" in texts:
         raise UsageError(f"{', '.join(texts)}: none stands alone", "leave it out, or leave the others out")
     return spec.merged([prefix for text in texts for prefix in spec.sources(text)]) if texts else None
+
+
+def limits_from(wanted: Bandwidth, network: Network) -> Bandwidth:
+    """Return the limits that were asked for. Raises `UsageError` for what is no rate, or cannot be limited."""
+    if any(not 0 <= bits < 1 << 43 for bits in (wanted.ingress_rate, wanted.egress_rate)):
+        raise UsageError("a rate is a number of bits per second below 8 Tbit/s, 0 for no limit")
+    if any(not 0 <= bits < 1 << 35 for bits in (wanted.ingress_burst, wanted.egress_burst)):
+        raise UsageError("a burst is a number of bits below 32 Gbit, 0 for one of our choice")
+    if wanted.ingress_rate and network.driver not in WITH_HOST_END:
+        raise UsageError(
+            f"network {network.name!r}: with driver {network.driver} what comes in cannot be limited", "limit what goes out"
+        )
+    return wanted
 
 
 def _unpublishable(network: Network) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wefted.model.network import UNLIMITED, Bandwidth
+
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -107,6 +109,10 @@ class Connect:
     """Who asks: one of `wefted.model.dhcp.CLIENTS`."""
     dhcp_options: tuple[str, ...] = ()
     """Further words for a client that is a program of the host."""
+    netns: str = ""
+    """Where the namespace of a `cni:` or `oci:` container is, which only its engine knows. Such an endpoint goes with its
+    namespace, and connecting it twice is an error."""
+    bandwidth: Bandwidth = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +123,16 @@ class Disconnect:
     """Pass over those that are not in the network."""
     ifname: str = ""
     """Needed only where a container has several interfaces in the network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointName:
+    network: str
+    container: str
+    ifname: str = ""
+    """Needed only where a container has several interfaces in the network."""
+    compare: bool = False
+    """Also compare it with the kernel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,11 +201,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "network.set": Operation(NetworkSet, "Change a network that lives; every host follows."),
     "network.remove": Operation(NetworkNames, "Remove networks; refused while they have endpoints."),
     "network.prune": Operation(NetworkFilters, "Remove the networks without endpoints, all or those that match."),
+    "network.room": Operation(
+        NetworkName, "Tell whether this host can attach one more container to a network; an error if not."
+    ),
     "network.connect": Operation(Connect, "Attach containers to a network."),
     "network.disconnect": Operation(Disconnect, "Detach containers from a network."),
     "network.expose": Operation(NetworkName, "Let other hosts reach a network's containers without published ports."),
     "network.hide": Operation(NetworkName, "Undo expose."),
     "endpoint.list": Operation(Nothing, "List every endpoint of every host."),
+    "endpoint.inspect": Operation(EndpointName, "Show one endpoint of this host as its container sees it."),
     "endpoint.ports": Operation(Nothing, "List every published port of every host, and from where it is reachable."),
     "endpoint.publish": Operation(Publish, "Publish ports of a container."),
     "endpoint.unpublish": Operation(Publish, "Take published ports of a container back."),

@@ -13,3 +13,6 @@ from .publish import Publish
 from .resolve import Resolve
 
 FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Resolve())
+from .shape import Shape
+
+FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Shape())

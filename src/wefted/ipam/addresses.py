@@ -147,6 +147,12 @@ class AddressBook:
         address = self._lowest(network, pools)
         return address, self._take(owner, network, address)
 
+    def has_room(self, segment: Segment, subnet: Subnet) -> bool:
+        """Tell whether the node's blocks hold an address of `subnet` that nobody has, be it one that was just given back."""
+        records = self._tables.get(segment.network.name, _Table()).records
+        held = {int(a) for a, record in records.items() if a in subnet.prefix and record.claim.released_at is None}
+        return any(pool.lowest_free(held) is not None for pool in pools_of(segment, subnet))
+
     def free(self, owner: str) -> Sequence[Op]:
         """Give back whatever `owner` has; return what to write. Doing it twice changes nothing."""
         ops: list[Op] = []

@@ -16,6 +16,7 @@ from wefted.model.link import Bridge, Dummy, Ipoib, Ipvlan, Link, LinkState, Mac
 from wefted.model.node import HostFacts
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route, Rule
+from wefted.model.shaping import Shaper
 
 from .address import AddressHandler, read_addresses
 from .fault import Fault
@@ -32,6 +33,7 @@ from .probe import Prober
 from .reading import Reading, read_links
 from .route import RouteHandler, read_routes
 from .rule import RuleHandler, read_rules
+from .shaper import ShaperHandler, read_shapers
 from .sysctl import SysctlHandler
 from .transaction import Transaction
 from .watch import Watch
@@ -46,6 +48,7 @@ _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
     Rule: RuleHandler(),
     Neighbor: NeighborHandler(),
     ForwardingEntry: ForwardingHandler(),
+    Shaper: ShaperHandler(),
 }
 """A new kind of object is one line here, and one in `_READERS`."""
 
@@ -57,6 +60,7 @@ _READERS: Sequence[Reader] = (
     read_rules,
     read_neighbors,
     read_forwarding,
+    read_shapers,
 )
 
 

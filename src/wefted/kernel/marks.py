@@ -11,6 +11,7 @@
     rule                    FRA_PROTOCOL = PROTOCOL                     in the create call
     neighbour               NDA_PROTOCOL = PROTOCOL                     in the create call
     forwarding entry        permanent, on a VXLAN device of ours        NDA_PROTOCOL is not stored for these
+    shaper                  its handle = SHAPER_HANDLE                  in the create call
     nft table               its name: `wefted`, or `wefted-...`         everything in it is ours
     nft table, intact       a chain `v_<text>_<listing>` in it          digests of our text and of what nft lists for it
     sysctl                  a file in the runtime directory             written before the setting; holds the old value
@@ -31,6 +32,9 @@ DOOMED_GROUP = LINK_GROUP + 1
 
 PROTOCOL = 119
 """The originator of addresses, routes, rules and neighbours: not in iproute2's rt_protos, nor used by a daemon we know."""
+
+SHAPER_HANDLE = PROTOCOL << 16
+"""Major number 0x77; tc and others count theirs from 1 or from 0x8000."""
 
 ALIAS_MOVED = "wefted moved from "
 TABLE = "wefted"

@@ -113,6 +113,19 @@ class StaticRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth:
+    """How much a container may get (ingress) and send (egress): bits per second, and bits at once; 0 is no limit."""
+
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
+
+
+UNLIMITED = Bandwidth()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One interface of one container in one network."""
 
@@ -149,6 +162,9 @@ class Endpoint:
     """The container's identifier in its engine, by which it is known again when it has been renamed."""
     made_for: str = ""
     """The container's name when the endpoint was made, if it has another one now: what follows from it stays as it is."""
+    transient: bool = False
+    """Goes with its namespace instead of waiting for it: an engine that asks for it anew each time its container starts."""
+    bandwidth: Bandwidth = UNLIMITED
 
     plugged: bool = False
     """Whether the container's engine asked for it through our plugin: then the engine names the interface inside, gives it its

@@ -35,7 +35,7 @@ from .network import PortMapping, StaticRoute
 from .node import ANYWHERE
 from .objects import IPAddress, IPInterface, IPNetwork
 
-KINDS = ("netns", "pid", "path", "docker", "podman", "containerd", "lxc", "nspawn")
+KINDS = ("netns", "pid", "path", "docker", "podman", "containerd", "lxc", "nspawn", "cni", "oci")
 PROTOCOLS = ("tcp", "udp", "sctp")
 MOST_PORTS = 16384
 """Ports in one range: each is an element of the firewall's map."""

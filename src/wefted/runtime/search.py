@@ -6,24 +6,42 @@ import asyncio
 from collections.abc import Mapping
 
 from wefted.errors import NotFound, UsageError, WeftedError
-from wefted.interfaces import Runtime
+from wefted.interfaces import Runtime, Told
 from wefted.model import spec
 from wefted.model.sandbox import Sandbox
 
 _LISTS = {"docker": "docker ps", "podman": "podman ps", "containerd": "ctr task ls", "lxc": "lxc-ls -f", "nspawn": "machinectl"}
-UNNAMED = ("pid", "path")
-"""Kinds whose containers have no name, so that a bare one cannot mean them."""
+UNNAMED = ("pid", "path", "cni", "oci")
+"""Kinds whose containers have no name that a person would type, so that a bare one cannot mean them."""
 
 
-async def find(runtimes: Mapping[str, Runtime], text: str) -> Sandbox:
-    """Return the container's sandbox; a bare name is looked for in all runtimes.
+async def find(runtimes: Mapping[str, Runtime], text: str, netns: str = "") -> Sandbox:
+    """Return the container's sandbox; a bare name is looked for in all runtimes. `netns` is for a kind that is told.
 
     Raises `NotFound`, and `UsageError` for a name that several runtimes know or that is no name at all.
     """
     wanted = spec.container(text)
+    if netns:
+        tell(runtimes, wanted, netns)
     if wanted.kind:
         return await _in(runtimes, wanted)
     return await _anywhere(runtimes, wanted.name)
+
+
+def tell(runtimes: Mapping[str, Runtime], wanted: spec.ContainerSpec, netns: str) -> None:
+    """Say where a container's namespace is. Raises `UsageError` for a kind that finds it by itself."""
+    runtime = runtimes.get(wanted.kind)
+    if not isinstance(runtime, Told):
+        raise UsageError(f"container {str(wanted)!r}: its namespace is found by its name", "leave netns out")
+    runtime.tell(wanted.name, netns)
+
+
+def remind(runtimes: Mapping[str, Runtime], container: str, netns: str) -> None:
+    """Tell again where a container was: a runtime that is told forgets it with its process."""
+    kind, _, name = container.partition(":")
+    runtime = runtimes.get(kind)
+    if isinstance(runtime, Told) and netns:
+        runtime.tell(name, netns)
 
 
 async def _in(runtimes: Mapping[str, Runtime], wanted: spec.ContainerSpec) -> Sandbox:

@@ -18,11 +18,12 @@ from wefted.model.naming import mac_of
 from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Key, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
+from wefted.model.shaping import Shaper
 
 Place = tuple[Netns, str]
 
 FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib", "port-vlan", "nft"), "")
-_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan)
+_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper)
 
 
 class _Refusal(Exception):

@@ -10,6 +10,7 @@ from wefted.model.firewall import NftElement, NftTable, Sysctl
 from wefted.model.link import Bridge, Dummy, Ipvlan, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.objects import KernelObject, Netns
 from wefted.model.route import FLOOD, Address, ForwardingEntry, Neighbor, Route, Rule
+from wefted.model.shaping import Shaper
 
 BODY = """
 set networks4 { type ipv4_addr; flags interval; }
@@ -193,6 +194,10 @@ SAMPLES: dict[str, Make] = {
         (VXLAN, ForwardingEntry(link=VXLAN.name, mac=FLOOD, remote=ip_address("192.0.2.8"))),
         feature="vxlan",
     ),
+    "shaper": lambda ns: Sample(
+        Shaper(link=BRIDGE.name, rate=125_000), (BRIDGE,), Shaper(link=BRIDGE.name, rate=10_000_000_000)
+    ),
+    "shaper in a sandbox": lambda ns: _on_eth0(ns, Shaper(ns=ns, link="eth0", rate=1_000_000, burst=9000)),
     "sysctl": lambda ns: Sample(
         Sysctl(name="net/ipv4/ip_forward", value="1"), (), Sysctl(name="net/ipv4/ip_forward", value="0")
     ),

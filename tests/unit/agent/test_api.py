@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from wefted.agent.api import serving
 from wefted.agent.openapi import document
 from wefted.engine.operations import OPERATIONS
+from wefted.plugins import DOORS
 
 from ..engine.cluster import Member, members
 
@@ -129,6 +130,6 @@ def test_the_document_names_every_operation(api: Server) -> None:
     status, served = api.ask("GET", "/v1/openapi.json")
     assert status == 200
     assert served == json.loads(json.dumps(document()))
-    assert set(served["paths"]) == {f"/v1/{name}" for name in OPERATIONS}
+    assert set(served["paths"]) == {f"/v1/{name}" for name in (*OPERATIONS, *DOORS)}
     create = served["paths"]["/v1/network.create"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "subnets" in json.dumps(create)
