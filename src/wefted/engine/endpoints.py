@@ -106,7 +106,7 @@ class Endpoints:
         sandbox = await search.find(host.runtimes, container, request.netns)
         members = [e for e in host.of(sandbox.container) if e.network == network.name]
         known = same_interface(members, request)
-        if known is not None and known.transient and (known.ns, known.identity) != (sandbox.ns, sandbox.identity):
+        if known is not None and known.transient and known.identity != sandbox.identity:
             await self.follow(known, sandbox)  # it is of one that ran before under this id, perhaps before the last boot
             members.remove(known)
         elif known is not None:
@@ -189,10 +189,8 @@ class Endpoints:
 
     def _given_way(self, endpoint: Endpoint, failures: Iterable[Outcome], named: bool) -> Endpoint | None:
         network = self._host.view.networks[endpoint.network]
-        for failure in failures:
+        for failure in (failure for failure in failures if failure.errno == errno.EEXIST):
             subject = failure.change.subject
-            if failure.errno != errno.EEXIST:
-                continue
             if isinstance(subject, Route) and subject.destination.prefixlen == 0 and endpoint.default_route:
                 return replace(endpoint, default_route=False)
             if not named and subject.key in (("link", HOST, endpoint.link), ("link", endpoint.ns, endpoint.ifname)):

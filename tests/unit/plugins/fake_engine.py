@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -32,7 +33,7 @@ class ToldFake(FakeRuntime):
         if not place[1]:
             self._sandboxes.pop(name, None)
         elif self._told.get(name) != place:
-            self.add(name, path)
+            self._sandboxes[name] = replace(self.add(name, path), identity=f"{self.kind}:{place[1]}")
         self._told[name] = place
 
 
