@@ -294,8 +294,7 @@ class Endpoints:
         if sandbox is None or (endpoint.transient and sandbox.identity != endpoint.identity):
             if endpoint.attached:
                 log.info("container is gone", extra={"container": endpoint.container, "network": endpoint.network})
-                await self.left(endpoint)
-                endpoint = await self._left(endpoint)
+                endpoint = await self.left(endpoint)
             if endpoint.transient:
                 await self.detach([endpoint])
         elif (endpoint.ns, endpoint.identity) != (sandbox.ns, sandbox.identity):

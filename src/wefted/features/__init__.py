@@ -11,8 +11,6 @@ from .isolation import Isolation
 from .masquerade import Masquerade
 from .publish import Publish
 from .resolve import Resolve
-
-FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Resolve())
 from .shape import Shape
 
-FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Shape())
+FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Resolve(), Shape())

@@ -1,5 +1,3 @@
-"""Foreign protocols in which other programs ask for networks: decode, call the engine, encode."""
-
 """Foreign protocols: each is decoded, becomes calls of the engine, and its answer is encoded; how a thing is done, none knows.
 
 A door is what a small program outside asks for with one request: it hands on its environment and its standard input, and prints
