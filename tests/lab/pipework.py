@@ -22,7 +22,7 @@ def lab_of_one(word: str, *, agent: bool = True) -> Iterator[Host]:
     with Lab.up(lab_name(word), 1, bare=not agent) as lab:
         host = lab.host("h1")
         host.run(["mkdir", "-p", BIN])
-        assert wefted(host, "compat", "install", BIN) == {"installed": [f"{BIN}/pipework"]}
+        assert f"{BIN}/pipework" in wefted(host, "compat", "install", BIN)["installed"]
         yield host
 
 

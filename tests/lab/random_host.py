@@ -97,8 +97,8 @@ class RandomHost:
         async def pass_over() -> int:
             host = self.engine.host
             async with host.lock:
-                await self.engine.endpoints.drop_orphans()
-                await self.engine.endpoints.find_all()
+                await self.engine.endpoints.following.drop_orphans()
+                await self.engine.endpoints.following.find_all()
                 report = await host.converge()
             assert not report.failures, [f"{o.change}: {o.error}" for o in report.failures]
             return len(report.changes)

@@ -47,8 +47,8 @@ class Loops:
     async def first_pass(self) -> None:
         """Complete what was interrupted, sweep what has no record, follow the containers: before anybody is answered."""
         async with self._host.lock:
-            await self._engine.endpoints.drop_orphans()
-            await self._engine.endpoints.find_all()
+            await self._engine.endpoints.following.drop_orphans()
+            await self._engine.endpoints.following.find_all()
             report = await self._host.converge()
         log.info("first pass", extra={"changes": len(report.changes), "failures": len(report.failures)})
 
@@ -101,7 +101,7 @@ class Loops:
         while True:
             await asyncio.sleep(self._interval)
             async with self._host.lock:
-                await self._engine.endpoints.find_all()
+                await self._engine.endpoints.following.find_all()
                 await self._host.converge()
 
     async def _watch_kernel(self) -> None:
@@ -143,7 +143,7 @@ class Loops:
             return
         edited = {key.removeprefix(keys.NETWORKS) for key in changed if key.startswith(keys.NETWORKS)}
         inside = {endpoint.ns for endpoint in self._host.endpoints.values() if endpoint.network in edited}
-        self._wake(HOST, *inside, *await self._engine.endpoints.drop_orphans())
+        self._wake(HOST, *inside, *await self._engine.endpoints.following.drop_orphans())
         try:
             await self._addressing.refresh()
         except (Unreachable, Conflict) as error:
@@ -151,7 +151,7 @@ class Loops:
 
     async def _watch_runtime(self, runtime: Runtime) -> None:
         async for event in runtime.watch():
-            await self._engine.endpoints.sandbox_changed(event)
+            await self._engine.endpoints.following.sandbox_changed(event)
 
     async def _again(self, what: str, start: Callable[[], Awaitable[None]]) -> None:
         while True:

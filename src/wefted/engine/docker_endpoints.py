@@ -21,9 +21,10 @@ from wefted.model.objects import HOST, IPAddress, KernelObject, Key, Netns
 from wefted.runtime.namespace import identity_of
 
 from .addressing import Addressing, placed
+from .attachment import refused
 from .docker_networks import DockerNetworks, stand_in
 from .docker_records import OWNER, DockerRecords
-from .endpoints import Endpoints, refused
+from .endpoints import Endpoints
 from .host import Host
 from .intent import free_ports, ports_from
 from .planner import plan_endpoint
@@ -116,7 +117,7 @@ class DockerEndpoints:
             await self._host.keep([joined])
             report = await self._host.worker(self._host.reconciler.ensure, self._handed_over(network, joined))
             if report.failures:
-                await self._endpoints.left(joined)
+                await self._endpoints.following.left(joined)
                 raise refused(joined, report)
             self.joined.set()
             return joined, network
@@ -126,7 +127,7 @@ class DockerEndpoints:
         async with self._host.lock:
             endpoint = self._known(network_id, identifier)
             if endpoint is not None and endpoint.attached:
-                await self._endpoints.left(replace(endpoint, ports=()))
+                await self._endpoints.following.left(replace(endpoint, ports=()))
 
     async def delete(self, network_id: str, identifier: str) -> None:
         """Forget an endpoint; one that is unknown is forgotten already."""
@@ -230,7 +231,7 @@ class DockerEndpoints:
         async with self._host.lock:
             for endpoint in [e for e in self._host.endpoints.values() if e.plugged and e.attached and e.identity]:
                 if identity_of(endpoint.ns) != endpoint.identity:
-                    await self._endpoints.left(replace(endpoint, ports=()))
+                    await self._endpoints.following.left(replace(endpoint, ports=()))
 
     async def forget_unknown(self, network_id: str, members: Iterable[str], age: float = ORPHAN_AGE) -> int:
         """Drop the endpoints and addresses of a network that Docker has forgotten for a while; return how many."""

@@ -1,4 +1,4 @@
-"""The use cases of endpoints: connect, disconnect, publish; and what happens when their containers come and go.
+"""The use cases of endpoints: connect, disconnect, and the list of all of them.
 
 An attach is written down before the kernel is touched: after a crash the next start completes it. If the kernel refuses, what
 was made is removed and the record goes, so that a failed attach leaves the host as it was.
@@ -6,11 +6,9 @@ was made is removed and the record goes, so that a failed attach leaves the host
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
-import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,33 +16,28 @@ from wefted.drivers import refuse_link, refuse_second
 from wefted.errors import InUse, KernelError, NotFound, UsageError
 from wefted.model import spec
 from wefted.model.network import Endpoint, Network
-from wefted.model.objects import HOST, Change, KernelObject, Key, Netns, Outcome
+from wefted.model.objects import HOST, Outcome
 from wefted.model.route import Route
-from wefted.model.sandbox import Sandbox, SandboxEvent
+from wefted.model.sandbox import Sandbox
 from wefted.runtime import search
 
 from .addressing import Addressing
 from .again import asks_for_what_is, default_claim, refuse_plugged, same_interface
+from .attachment import Attachment, refused
 from .defaultroute import DefaultRoutes
 from .dhcp import drafted
-from .diff import index
+from .following import Following
 from .host import Host
 from .identities import Identities
 from .ifnames import free_name, prefix_of
 from .intent import free_ports, limits_from, ports_from, supported
 from .leases import Leases
 from .operations import Connect, Disconnect, Nothing
-from .planner import further_bridges, own_objects, plan_endpoint, plan_network, uses_links
-from .reconcile import Report
 from .render import endpoint_json
 
 log = logging.getLogger("wefted.engine")
 
 MOST_INTERFACES = 64
-DYING = 1.0
-"""Seconds for which a namespace that has ended may hold its links: the kernel takes it down in the background (`cleanup_net`),
-and so long no other macvlan of the parent can have its MAC."""
-AGAIN = 0.01
 
 
 class Endpoints:
@@ -56,6 +49,8 @@ class Endpoints:
         self._addressing = Addressing(host)
         self._defaults = DefaultRoutes(host)
         self._identities = Identities(host, self.detach)
+        self._attachment = Attachment(host)
+        self.following = Following(host, self._attachment, self._defaults, self._identities, self.detach)
 
     async def list_all(self, _: Nothing) -> Any:
         host = self._host
@@ -107,7 +102,8 @@ class Endpoints:
         members = [e for e in host.of(sandbox.container) if e.network == network.name]
         known = same_interface(members, request)
         if known is not None and known.transient and known.identity != sandbox.identity:
-            await self.follow(known, sandbox)  # it is of one that ran before under this id, perhaps before the last boot
+            # It is of one that ran before under this id, perhaps before the last boot.
+            await self.following.follow(known, sandbox)
             members.remove(known)
         elif known is not None:
             return await self._again(known, request, sandbox), False
@@ -168,21 +164,21 @@ class Endpoints:
             )
         elsewhere = (known.ns, known.identity) != (sandbox.ns, sandbox.identity)
         if elsewhere and self._host.view.networks[known.network].driver != "host":
-            return await self._moved(known, sandbox)
-        report = await self._ensure(known)
-        self._note(known, report)
+            return await self.following.moved(known, sandbox)
+        report = await self._attachment.ensure(known)
+        self._attachment.note(known, report)
         return known
 
     async def _realise(self, endpoint: Endpoint, named: bool, whole: bool) -> Endpoint:
         """Make the kernel objects; give way where the container already has an interface of that name or a default route."""
         for _ in range(MOST_INTERFACES):
-            report = await self._ensure(endpoint, whole)
+            report = await self._attachment.ensure(endpoint, whole)
             if not report.failures:
                 return endpoint
             other = self._given_way(endpoint, report.failures, named)
             if other is None:
                 raise refused(endpoint, report)
-            await self.remove_objects([endpoint])
+            await self._attachment.remove([endpoint])
             endpoint = other
             await self._host.keep([endpoint])
         raise KernelError(f"{endpoint.container} has no free interface name")
@@ -197,29 +193,14 @@ class Endpoints:
                 return replace(endpoint, ifname=self._free_name(network, endpoint.container, endpoint.ifname))
         return None
 
-    async def _ensure(self, endpoint: Endpoint, whole: bool = False) -> Report:
-        host = self._host
-        network = host.view.networks[endpoint.network]
-        segment = host.segment(network)
-        if whole or not host.live:
-            objects = index(plan_network(segment, host.view.leases_of(network.name), (endpoint,)))
-        else:
-            objects = plan_endpoint(segment, endpoint)
-        end = time.monotonic() + DYING
-        report = await host.worker(host.reconciler.ensure, objects)
-        while any(outcome.errno == errno.EADDRINUSE for outcome in report.failures) and time.monotonic() < end:
-            await asyncio.sleep(AGAIN)
-            report = await host.worker(host.reconciler.ensure, objects)
-        return report
-
     async def _undo(self, endpoint: Endpoint, network: Network, fresh_lease: bool) -> None:
-        await self.remove_objects([self._host.endpoints.get(endpoint.id, endpoint)])
+        await self._attachment.remove([self._host.endpoints.get(endpoint.id, endpoint)])
         await self._host.drop([endpoint])
-        await self.vacate([endpoint])
+        await self._attachment.vacate([endpoint])
         await self._defaults.inherit(endpoint.container)
         if fresh_lease:
             await self._addressing.give_back(network)
-        await self._abandon(network)
+        await self._attachment.abandon(network)
 
     # -- disconnect ------------------------------------------------------------------------------------------------
 
@@ -230,7 +211,7 @@ class Endpoints:
             doomed = {e.id: e for e in self._members(network, request)}
             refuse_plugged(doomed.values(), "docker network disconnect")
             await self.detach(list(doomed.values()))
-            await self._abandon(network)
+            await self._attachment.abandon(network)
         return {"disconnected": [endpoint.container for endpoint in doomed.values()]}
 
     async def detach(self, endpoints: list[Endpoint]) -> None:
@@ -238,121 +219,14 @@ class Endpoints:
         if not endpoints:
             return
         await self.leases.release(endpoints)
-        report = await self.remove_objects(endpoints)
+        report = await self._attachment.remove(endpoints)
         if report.failures:
             self.leases.stay(endpoints)
             raise KernelError(f"cannot detach: {report.failures[0].error}", errno=report.failures[0].errno)
         await self._host.drop(endpoints)
-        await self.vacate(endpoints)
+        await self._attachment.vacate(endpoints)
         for container in dict.fromkeys(endpoint.container for endpoint in endpoints):
             await self._defaults.inherit(container)
-
-    async def remove_objects(self, endpoints: Collection[Endpoint]) -> Report:
-        """Remove what exists in the kernel for these endpoints alone."""
-        host = self._host
-        objects: dict[Key, KernelObject] = {}
-        going = {endpoint.id for endpoint in endpoints}
-        for endpoint in endpoints:
-            network = host.view.networks.get(endpoint.network)
-            if network is not None:
-                other = host.another_of(network.name, going) if uses_links(network) else None
-                objects |= own_objects(host.segment(network), endpoint, other)
-        return await host.worker(host.reconciler.remove, objects)
-
-    async def _abandon(self, network: Network) -> None:
-        """Remove what a network has on this host when neither a block nor an endpoint keeps it there."""
-        host = self._host
-        if not host.segment(network).leases and not any(e.network == network.name for e in host.endpoints.values()):
-            await host.converge({HOST})
-
-    async def vacate(self, endpoints: Iterable[Endpoint]) -> None:
-        """Remove the bridges behind the last one in use; what cannot be removed now goes with the next pass."""
-        host = self._host
-        left: dict[str, int] = {}
-        for endpoint in endpoints:
-            left[endpoint.network] = max(endpoint.bridge, left.get(endpoint.network, 0))
-        for name, last in left.items():
-            used = host.places.last(name)
-            if last > used and name in host.view.networks:
-                segment = host.segment(host.view.networks[name])
-                await host.worker(host.reconciler.remove, further_bridges(segment, used, last))
-
-    # -- containers that come and go --------------------------------------------------------------------------------
-
-    async def sandbox_changed(self, event: SandboxEvent) -> None:
-        """Follow a container: its endpoints wait while it is gone, and are attached again, as they were, when it is back."""
-        async with self._host.lock:
-            await self._identities.follow(event)
-            for endpoint in self._host.of(event.container):
-                await (self.find(endpoint) if endpoint.transient else self.follow(endpoint, event.sandbox))
-
-    async def follow(self, endpoint: Endpoint, sandbox: Sandbox | None) -> None:
-        """Bring one endpoint in line with where its container is now; the lock is held."""
-        network = self._host.view.networks.get(endpoint.network)
-        if network is None or network.driver == "host" or endpoint.plugged:
-            return
-        if sandbox is None or (endpoint.transient and sandbox.identity != endpoint.identity):
-            if endpoint.attached:
-                log.info("container is gone", extra={"container": endpoint.container, "network": endpoint.network})
-                endpoint = await self.left(endpoint)
-            if endpoint.transient:
-                await self.detach([endpoint])
-        elif (endpoint.ns, endpoint.identity) != (sandbox.ns, sandbox.identity):
-            log.info("container is back", extra={"container": endpoint.container, "network": endpoint.network})
-            await self._moved(endpoint, sandbox)
-
-    async def left(self, endpoint: Endpoint) -> Endpoint:
-        """Detach an endpoint whose container is gone, and keep its record; the lock is held."""
-        await self.remove_objects([endpoint])
-        await self._host.worker(self._host.reconciler.forget, endpoint.ns)
-        gone = replace(endpoint, ns=HOST, identity="")
-        await self._host.keep([gone])
-        return gone
-
-    async def _moved(self, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
-        if endpoint.attached:
-            endpoint = await self.left(endpoint)
-        back = replace(endpoint, ns=sandbox.ns, identity=sandbox.identity, engine_id=sandbox.id)
-        await self._host.worker(self._host.reconciler.forget, sandbox.ns)
-        await self._host.keep([back])
-        self._note(back, await self._ensure(back))
-        return back
-
-    async def find_all(self) -> None:
-        """Look for the container of every endpoint (at start, after events may have been missed); the lock is held."""
-        for endpoint in list(self._host.endpoints.values()):
-            await self.find(endpoint)
-
-    async def find(self, endpoint: Endpoint) -> Endpoint:
-        """Look for the container of an endpoint and follow it there; return the endpoint as it is now. The lock is held."""
-        runtime = self._host.runtimes.get(endpoint.container.partition(":")[0])
-        if runtime is None or endpoint.plugged:
-            return endpoint
-        search.remind(self._host.runtimes, endpoint.container, endpoint.ns)
-        sandbox = await self._identities.locate(endpoint, runtime)
-        if sandbox is not None:
-            await self._identities.recognise(sandbox)
-        current = self._host.endpoints.get(endpoint.id)
-        if current is not None:
-            await self.follow(current, sandbox)
-        return self._host.endpoints.get(endpoint.id, endpoint)
-
-    async def drop_orphans(self) -> set[Netns]:
-        """Forget the endpoints of networks that are gone; return their namespaces. The lock is held."""
-        networks = self._host.view.networks
-        orphans = [e for e in self._host.endpoints.values() if e.network not in networks]
-        for endpoint in orphans:
-            log.warning("network is gone", extra={"network": endpoint.network, "container": endpoint.container})
-        await self._host.drop(orphans)
-        for container in {endpoint.container for endpoint in orphans}:
-            await self._defaults.bequeath(container)
-        return {endpoint.ns for endpoint in orphans}
-
-    def _note(self, endpoint: Endpoint, report: Report) -> None:
-        if report.failures:
-            self._host.failures[endpoint.id] = report.failures[0].error
-        else:
-            self._host.failures.pop(endpoint.id, None)
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
@@ -389,15 +263,3 @@ class Endpoints:
             raise UsageError(f"{container} has several interfaces in network {network.name!r}", f"choose by --ifname: {names}")
         names = ", ".join(e.container for e in found)
         raise UsageError(f"{container} may be any of {names}", "give the name with its kind, as in netns:c1")
-
-
-def refused(endpoint: Endpoint, report: Report) -> KernelError:
-    """Return the error of a change of an endpoint that the kernel refused and that was undone."""
-    first = report.failures[0]
-    others = f" ({len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
-    what = f"cannot attach {endpoint.container} to network {endpoint.network!r}"
-    return KernelError(f"{what}: {_told(first.change)}: {first.error}{others}", "nothing was left behind", first.errno)
-
-
-def _told(change: Change) -> str:
-    return str(change).removeprefix("+ ").removeprefix("~ ")

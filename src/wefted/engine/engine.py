@@ -190,7 +190,7 @@ class LocalEngine:
         """Without an agent nobody has followed the containers and the cluster: look now."""
         if not self.host.live:
             await self.host.refresh()
-            await self.endpoints.find_all()
+            await self.endpoints.following.find_all()
 
 
 def report_json(report: Report) -> dict[str, Any]:

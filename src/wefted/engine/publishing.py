@@ -8,7 +8,8 @@ from typing import Any
 from wefted.errors import NotFound, UsageError
 from wefted.model.network import Endpoint, PortMapping
 
-from .endpoints import Endpoints, refused
+from .attachment import Attachment, refused
+from .endpoints import Endpoints
 from .host import Host
 from .intent import free_ports, ports_from
 from .operations import Nothing, Publish
@@ -26,6 +27,7 @@ class Publishing:
     def __init__(self, host: Host, endpoints: Endpoints) -> None:
         self._host = host
         self._endpoints = endpoints
+        self._attachment = Attachment(host)
 
     async def list_all(self, _: Nothing) -> Any:
         host = self._host
@@ -66,7 +68,7 @@ class Publishing:
     async def republish(self, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> Any:
         """Publish these ports of an endpoint, and no others; the lock is held."""
         host = self._host
-        endpoint = await self._endpoints.find(endpoint)
+        endpoint = await self._endpoints.following.find(endpoint)
         network = host.view.networks[endpoint.network]
         bridge = host.places.to_publish(network, endpoint) if ports else endpoint.bridge
         changed = replace(endpoint, ports=ports, bridge=bridge)
@@ -78,7 +80,7 @@ class Publishing:
             await host.worker(host.reconciler.swap, own_objects(segment, changed), plan_endpoint(segment, endpoint))
             await host.keep([endpoint])
             raise refused(endpoint, report)
-        await self._endpoints.vacate([endpoint])
+        await self._attachment.vacate([endpoint])
         return endpoint_json(host, host.node.id, changed)
 
     def _chosen(self, request: Publish) -> Endpoint:

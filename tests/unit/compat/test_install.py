@@ -53,16 +53,17 @@ def test_no_directory(tmp_path: Path) -> None:
 def test_the_command_shows_what_it_did(tmp_path: Path) -> None:
     wefted = [sys.executable, "-m", "wefted.cli.main", "compat"]
     done = subprocess.run([*wefted, "install", str(tmp_path)], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/pipework\n")
+    names = [f"{tmp_path}/{name}" for name in sorted(CLASSICS)]
+    assert (done.returncode, done.stdout.splitlines()) == (0, names)
     done = subprocess.run([*wefted, "uninstall", str(tmp_path)], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/pipework\n")
+    assert (done.returncode, done.stdout.splitlines()) == (0, names)
     done = subprocess.run([*wefted, "uninstall", str(tmp_path)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
 
 
 @pytest.fixture
 def launcher(tmp_path: Path) -> str:
-    return install.install(str(tmp_path))[0]
+    return next(path for path in install.install(str(tmp_path)) if path.endswith("/pipework"))
 
 
 def test_the_launcher_is_the_program(launcher: str) -> None:

@@ -86,11 +86,11 @@ async def test_a_container_that_comes_back_has_its_address_at_once_and_confirms_
     async with agent(host):
         await connect(host)
         host.remove("c1")
-        await host.engine.endpoints.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=None))
+        await host.engine.endpoints.following.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=None))
         host.add("c1")
         lan.heard.clear()
         sandbox = await host.runtime.find("c1")
-        await host.engine.endpoints.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=sandbox))
+        await host.engine.endpoints.following.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=sandbox))
         assert inside(host) == ["0.0.0.0/0 192.168.1.1", "192.168.1.10/24"], "before any server was asked"
         await until(lambda: endpoint(host).dhcp.identity == sandbox.identity)  # type: ignore[union-attr]
     assert lan.kinds() == [Kind.REQUEST]

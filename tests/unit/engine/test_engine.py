@@ -216,13 +216,14 @@ async def test_a_container_that_comes_back_is_attached_as_it_was() -> None:
     await host.call("network.create", name="net")
     (before,) = await host.call("network.connect", network="net", containers=[host.add("c1")], publish=["8080:80"])
     host.remove("c1")
-    await host.engine.endpoints.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=None))
+    await host.engine.endpoints.following.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=None))
     (gone,) = await host.call("endpoint.list")
     assert (gone["state"], gone["addresses"]) == ("down", before["addresses"])
     (other,) = await host.call("network.connect", network="net", containers=[host.add("c2")])
     assert other["addresses"] != before["addresses"], "its address is kept for it"
     host.add("c1")
-    await host.engine.endpoints.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=await host.runtime.find("c1")))
+    back = SandboxEvent(container="netns:c1", sandbox=await host.runtime.find("c1"))
+    await host.engine.endpoints.following.sandbox_changed(back)
     (after, _) = await host.call("endpoint.list")
     assert {k: after[k] for k in ("addresses", "mac", "ports", "state")} == {
         k: before[k] for k in ("addresses", "mac", "ports", "state")

@@ -25,7 +25,7 @@ async def tell(host: Member, name: str, renamed: str = "") -> None:
     """Tell the engine of a container as it is now."""
     found = await host.runtime.find(name)
     container = f"netns:{name}"
-    await host.engine.endpoints.sandbox_changed(SandboxEvent(container=container, sandbox=found, renamed=renamed))
+    await host.engine.endpoints.following.sandbox_changed(SandboxEvent(container=container, sandbox=found, renamed=renamed))
 
 
 async def listed(host: Member) -> dict[str, dict[str, object]]:
@@ -79,7 +79,7 @@ async def test_a_new_name_that_nobody_told_is_seen_at_the_next_start() -> None:
 async def test_a_new_name_that_nobody_told_is_seen_when_the_container_starts() -> None:
     host = await attached("c1")
     host.remove("c1")
-    await host.engine.endpoints.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=None))
+    await host.engine.endpoints.following.sandbox_changed(SandboxEvent(container="netns:c1", sandbox=None))
     host.runtime.rename("c1", "c2")
     host.add("c2")
     await tell(host, "c2")
@@ -90,7 +90,7 @@ async def test_what_waits_under_the_new_name_gives_way() -> None:
     host = await attached("c1", "c2")
     addresses = (await listed(host))["netns:c1"]["addresses"]
     host.remove("c2")
-    await host.engine.endpoints.sandbox_changed(SandboxEvent(container="netns:c2", sandbox=None))
+    await host.engine.endpoints.following.sandbox_changed(SandboxEvent(container="netns:c2", sandbox=None))
     host.runtime.forget("c2")
     host.runtime.rename("c1", "c2")
     await tell(host, "c2", renamed="netns:c1")

@@ -121,7 +121,7 @@ async def test_the_agent_frees_what_has_no_namespace_any_more() -> None:
     for name in ("c1", "c2"):
         await host.done("ADD", CONTAINERID=name)
     host.remove("/run/netns/c1")
-    await host.engine.endpoints.find_all()
+    await host.engine.endpoints.following.find_all()
     assert [r["container"] for r in await host.rows()] == ["cni:c2"]
 
 
