@@ -129,6 +129,10 @@ class EtcdWatch:
                 await self._check_life(endpoint)
             except (aiohttp.ClientError, OSError) as error:
                 raise network_failure(error) from error
+            except RuntimeError as error:  # what aiohttp says of a connection that we have closed ourselves
+                if not self._client.closed.is_set():
+                    raise
+                raise MemberFailed(str(error)) from error
 
     async def _check_life(self, endpoint: str) -> None:
         await self._client.ask(endpoint, "/kv/range", {"key": self._codec.encode(self._codec.marks), "count_only": True})
