@@ -13,7 +13,10 @@ NEEDS_ROOT = "lab tests make namespaces, which needs root: run `sudo make test`"
 
 
 def pytest_configure() -> None:
-    """Let nothing depend on who looks, and Ctrl-C reach what tests start: a run in the background of a script inherits that it is ignored, and hands it on."""
+    """Let nothing depend on who looks, and Ctrl-C reach what tests start.
+
+    A run in the background of a script inherits that the signal is ignored, and hands it on.
+    """
     os.environ.pop("COLUMNS", None)  # tables are cut to it
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
