@@ -54,6 +54,9 @@ class Backend(Protocol):
     def announce(self, segment: Segment) -> Mapping[str, str]:
         """Return what peers must know; it travels in our leases."""
 
+    def obstacle(self, segment: Segment, peer: Lease) -> str:
+        """Return why this node has no way to a peer's block, or "": for such a block nothing is planned."""
+
     def plan(self, segment: Segment, peers: Sequence[Lease]) -> Iterable[KernelObject]:
         """Yield the objects that lead to the blocks of `peers` (the leases of other nodes)."""
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wefted.interfaces import Backend
+from wefted.model.lease import Lease
+from wefted.model.network import Segment
 
+from .alloc import AllocBackend
 from .hostgw import HostGatewayBackend
 from .none import NoneBackend
-from .underlay import unreachable
-from .vxlan import VxlanBackend
+from .underlay import shared_addresses, widest
+from .vxlan import AutoBackend, VxlanBackend
 
-__all__ = ["BACKENDS", "unreachable"]
+__all__ = ["BACKENDS", "shared_addresses", "unreachable", "widest"]
 
-_ALL: tuple[Backend, ...] = (NoneBackend(), HostGatewayBackend(), VxlanBackend())
+_ALL: tuple[Backend, ...] = (NoneBackend(), AutoBackend(), HostGatewayBackend(), VxlanBackend(), AllocBackend())
 
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in _ALL}
+
+
+def unreachable(segment: Segment, peers: Sequence[Lease]) -> Mapping[Lease, str]:
+    """Return the leases of `peers` to which the network's backend has no way from here, and why."""
+    backend = BACKENDS[segment.network.backend]
+    return {peer: reason for peer in peers if (reason := backend.obstacle(segment, peer))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from wefted.errors import Unsupported, UsageError
+from wefted.model import options
 from wefted.model.network import Network
 
 
@@ -25,3 +26,20 @@ def some_subnet(network: Network) -> None:
             f"network {network.name!r}: backend {network.backend} routes blocks of a subnet, and there is none",
             "add --subnet 10.64.0.0/16",
         )
+
+
+def tunnel_names(network: Network) -> None:
+    """Raise `UsageError` for names that no link can have, or for two tunnels of one name."""
+    first, second = options.interface(network, "device"), options.interface(network, "device6")
+    if first and first == second:
+        raise UsageError(f"network {network.name!r}: options device and device6 are both {first!r}", "give each its own name")
+
+
+def only_ipv4(network: Network) -> None:
+    """Raise `Unsupported` for IPv6 subnets, which the tunnel cannot carry."""
+    for subnet in network.subnets:
+        if subnet.prefix.version != 4:
+            raise Unsupported(
+                f"network {network.name!r}: backend {network.backend} carries IPv4 only, and {subnet.prefix} is not",
+                "use --backend vxlan",
+            )

@@ -28,6 +28,10 @@ class NoneBackend:
         """Return nothing: nobody needs to find us."""
         return {}
 
+    def obstacle(self, segment: Segment, peer: Lease) -> str:
+        """Return "": nobody is to be reached."""
+        return ""
+
     def plan(self, segment: Segment, peers: Sequence[Lease]) -> Iterator[KernelObject]:
         """Yield nothing."""
         yield from ()

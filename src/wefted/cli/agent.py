@@ -141,10 +141,15 @@ def _screen(status: Mapping[str, Any]) -> Iterator[str]:
     yield f"networks   {status['networks']}"
     yield f"endpoints  {status['endpoints']}"
     yield from (f"           {failed['endpoint']}: {failed['error']}" for failed in status.get("failed", ()))
+    yield from (f"no way to  {_lost(lost)}" for lost in status.get("unreachable", ()))
     yield from _dns(status.get("dns") or {})
     yield f"reconcile  {_reconcile(status['reconcile'])}"
     yield "kernel     " + ("has everything" if not missing else f"without {', '.join(missing)}")
     yield from (f"           {feature}: {reason}" for feature, reason in missing.items())
+
+
+def _lost(lost: Mapping[str, Any]) -> str:
+    return f"{lost['block']} on {lost['host']}, network {lost['network']}: {lost['reason']}"
 
 
 def _node(node: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from wefted import __version__
-from wefted.backends import unreachable
+from wefted.backends import shared_addresses, unreachable
 from wefted.errors import NotFound, Unreachable
 from wefted.model import codec
 from wefted.model.link import Link, LinkState
@@ -142,14 +142,21 @@ class LocalEngine:
         }
 
     def _unreachable(self) -> list[dict[str, str]]:
-        """Return the blocks of other hosts to which their network's backend finds no way from here."""
+        """Return the blocks of other hosts to which there is no way from here, or a doubtful one, and why."""
         host = self.host
         found = []
         for network in host.view.networks.values():
             segment = host.segment(network)
             peers = [lease for lease in host.view.leases_of(network.name) if lease.node != host.node.id]
-            for lease in unreachable(segment, peers) if segment.leases else ():
-                found.append({"network": network.name, "host": host.view.node_name(lease.node), "block": str(lease.block)})
+            if not segment.leases or network.backend == "none":
+                continue
+            doubtful = {
+                lease: f"it announces the same address {address} as {host.view.node_name(other)}; give each host its own"
+                for lease, (address, other) in shared_addresses(peers).items()
+            }
+            for lease, reason in (doubtful | dict(unreachable(segment, peers))).items():
+                host_name = host.view.node_name(lease.node)
+                found.append({"network": network.name, "host": host_name, "block": str(lease.block), "reason": reason})
         return found
 
     async def _plan(self, request: Plan) -> Any:

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
 from wefted.backends import BACKENDS
-from wefted.errors import Conflict, Exhausted, NotFound, Unsupported
+from wefted.errors import Conflict, Exhausted, NotFound, Unsupported, UsageError
 from wefted.model import codec, flannel, flannel_lease
 from wefted.model.flannel import Config
 from wefted.model.flannel_lease import FlannelLease
@@ -85,7 +85,19 @@ class Keeper:
         network = codec.loads(Network, item.value)
         if network.backend not in BACKENDS:
             raise Unsupported(f"flannel network {self.name!r} wants the backend {network.backend!r}, which wefted has not")
+        if network.backend == "host-gw":
+            self._refuse_translated(network)
         return network, flannel.parse(dict(network.labels)[CONFIG_LABEL], self.name)
+
+    def _refuse_translated(self, network: Network) -> None:
+        """Raise `UsageError` for a public address that is not ours: it cannot be a next hop (flannel refuses it as well)."""
+        for public in (self.public, self.public6):
+            if public is not None and public not in self.node.addresses:
+                mine = ", ".join(map(str, self.node.addresses)) or "none"
+                raise UsageError(
+                    f"flannel network {self.name!r}: backend {network.backend} needs an address of this host's, not {public}",
+                    f"leave --public-ip out; the underlay's addresses: {mine}",
+                )
 
     def _mine(self, known: Mapping[str, FlannelLease | None], nodes: Mapping[str, str], config: Config) -> FlannelLease | None:
         """Return the lease that is ours and still fits the configuration: by our node, else by a public address without one."""

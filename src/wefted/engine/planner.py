@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from wefted.backends import BACKENDS
+from wefted.backends import BACKENDS, widest
 from wefted.drivers import DRIVERS, USING_LINKS, host_is_gateway
 from wefted.features import FEATURES
 from wefted.interfaces import Backend, Driver
@@ -29,8 +29,7 @@ def path_mtu(network: Network, node: Node) -> int:
         return network.mtu
     if network.backend == "none" and (network.guest_of or not DRIVERS[network.driver].host_gateway):
         return 0  # on a LAN it is that of the link below
-    underlay = node.addresses[0] if node.addresses else None
-    return node.mtu - BACKENDS[network.backend].overhead(underlay)
+    return node.mtu - BACKENDS[network.backend].overhead(widest(network, node))
 
 
 def uses_links(network: Network) -> bool:

@@ -226,7 +226,7 @@ def _must_be_remade(old: Link, new: Link) -> bool:
     if type(old) is not type(new):
         return True
     return any(getattr(new, field) and getattr(new, field) != getattr(old, field) for field in _kind(new).fixed) or (
-        getattr(new, "learning", False) != getattr(old, "learning", False)
+        any(getattr(new, flag, False) != getattr(old, flag, False) for flag in ("learning", "gbp"))
     )
 
 

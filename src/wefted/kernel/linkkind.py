@@ -18,7 +18,7 @@ _BR_FORWARD_DELAY, _BR_STP_STATE = 1, 5
 _MACVLAN_MODE = 1
 _IPVLAN_MODE = 1
 _VLAN_ID = 1
-_VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
+_VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6, _VXLAN_GBP = 1, 3, 4, 7, 15, 17, 25
 
 _IPOIB_PKEY, _IPOIB_MODE = 1, 2
 
@@ -142,7 +142,8 @@ def _ipoib(raw: RawLink, names: Names) -> Ipoib:
 def _vxlan_data(link: Vxlan, below: int) -> bytes:
     local = attribute(_VXLAN_LOCAL if link.local.version == 4 else _VXLAN_LOCAL6, link.local.packed)
     device = u32(_VXLAN_LINK, below) if below else b""
-    return u32(_VXLAN_ID, link.vni) + local + device + be16(_VXLAN_PORT, link.port) + u8(_VXLAN_LEARNING, link.learning)
+    flags = u8(_VXLAN_LEARNING, link.learning) + (attribute(_VXLAN_GBP, b"") if link.gbp else b"")
+    return u32(_VXLAN_ID, link.vni) + local + device + be16(_VXLAN_PORT, link.port) + flags
 
 
 def _vxlan(raw: RawLink, names: Names) -> Vxlan:
@@ -152,7 +153,7 @@ def _vxlan(raw: RawLink, names: Names) -> Vxlan:
         ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, vni=as_int(found.get(_VXLAN_ID)),
         local=ip_address(local), device=names.name(as_int(found.get(_VXLAN_LINK))),
         port=int.from_bytes(found.get(_VXLAN_PORT, b""), "big"), learning=bool(as_int(found.get(_VXLAN_LEARNING))),
-        mac=raw.mac, master=names.name(raw.master),
+        gbp=_VXLAN_GBP in found, mac=raw.mac, master=names.name(raw.master),
     )  # fmt: skip
 
 
@@ -170,7 +171,7 @@ KINDS: dict[type[Link], Kind] = {
     Ipvlan: Kind("ipvlan", _ipvlan_data, _ipvlan, "parent", ("parent", "mode")),
     Vlan: Kind("vlan", _vlan_data, _vlan, "parent", ("parent", "tag")),
     Ipoib: Kind("ipoib", _ipoib_data, _ipoib, "parent", ("parent", "pkey", "mode")),
-    Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning")),
+    Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning", "gbp")),
 }
 """A new kind of link is one line here."""
 

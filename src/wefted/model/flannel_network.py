@@ -64,6 +64,15 @@ def network_of(name: str, prefix: str, text: str, masquerade: bool) -> Network:
     )
 
 
+def _devices(config: Config, options: Mapping[str, str]) -> dict[str, str]:
+    """Return what flannel calls the devices of a backend; IPv6 has one of its own, over IPv6."""
+    if config.backend_type != "vxlan":
+        return {}
+    versions = {each.network.version for each in config.ranges}
+    names = {4: ("device", f"flannel.{options['vni']}"), 6: ("device6", f"flannel-v6.{options['vni']}")}
+    return dict(names[version] for version in versions)
+
+
 def is_flannel(network: Network) -> bool:
     """Tell whether a network's records are flannel's."""
     return any(key == PREFIX_LABEL for key, _ in network.labels)
@@ -102,7 +111,7 @@ def _options(config: Config) -> dict[str, str]:
         value = config.option(theirs, default) or default
         if value not in ("", 0, False):
             options[ours] = "on" if value is True else str(value)
-    return options
+    return options | _devices(config, options)
 
 
 def _announced(backend: str, data: Any) -> tuple[tuple[str, str], ...]:

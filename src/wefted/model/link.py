@@ -170,13 +170,16 @@ class Vxlan(Link):
     """The underlay link; empty where the kernel shall route."""
     port: int = 4789
     learning: bool = False
+    gbp: bool = False
+    """Group Policy: a header with room for a packet's firewall mark (draft-smith-vxlan-group-policy)."""
     mac: str = ""
     master: str = ""
 
     def __str__(self) -> str:
         return self._line(
             "type vxlan id", self.vni, "local", self.local, *_opt("dev", self.device), "dstport", self.port,
-            "learning" if self.learning else "nolearning", *_opt("address", self.mac), *_opt("master", self.master),
+            "learning" if self.learning else "nolearning", "gbp" if self.gbp else "", *_opt("address", self.mac),
+            *_opt("master", self.master),
         )  # fmt: skip
 
 

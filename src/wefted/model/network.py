@@ -74,8 +74,8 @@ class Network:
 
     @property
     def tunnel(self) -> str:
-        """The name of its tunnel device on every host."""
-        return naming.link_name("vx", self.name)
+        """The name of its tunnel device on every host; with driver `phys`, option `device` is the card that is lent."""
+        return (self.driver != "phys" and self.option("device")) or naming.link_name("vx", self.name)
 
     def subnet_of(self, address: IPAddress) -> Subnet | None:
         return next((s for s in self.subnets if s.prefix.version == address.version and address in s.prefix), None)

@@ -135,6 +135,10 @@ SAMPLES: dict[str, Make] = {
     ),
     "vlan in a sandbox": lambda ns: Sample(Vlan(ns=ns, name="eth0", parent=FOREIGN, tag=7), feature="vlan"),
     "vxlan": lambda ns: Sample(VXLAN, (BRIDGE,), replace(VXLAN, vni=78, master=BRIDGE.name), "vxlan"),
+    "vxlan with group policy": lambda ns: Sample(replace(VXLAN, gbp=True), (), replace(VXLAN, gbp=False), "vxlan"),
+    "vxlan named as flannel does": lambda ns: Sample(
+        replace(VXLAN, name="flannel.1", port=8472, vni=1), (), replace(VXLAN, name="flannel.1", port=8472, vni=2), "vxlan"
+    ),
     "vxlan over IPv6": lambda ns: Sample(
         replace(VXLAN6, master=BRIDGE.name), (BRIDGE,), replace(VXLAN6, port=4791, learning=False),
         "vxlan",

@@ -9,7 +9,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from wefted.backends import BACKENDS, unreachable
+from wefted.backends import BACKENDS, shared_addresses, unreachable, widest
+from wefted.engine.diff import diff, index
 from wefted.errors import Unsupported, UsageError
 from wefted.model.lease import Lease
 from wefted.model.link import Link, Vxlan
@@ -41,6 +42,14 @@ neighbor 10.64.2.0 lladdr {MACS["n2"]} dev {VX}
 route 10.64.2.0/24 via 10.64.2.0 dev {VX} onlink
 neighbor fd64:0:0:2:: lladdr {MACS["n2"]} dev {VX}
 -6 route fd64:0:0:2::/64 via fd64:0:0:2:: dev {VX} onlink
+"""
+DIRECT = f"""{FORWARDING}
+{DEVICE_4} nolearning address {MACS["n1"]} mtu 1430
+sysctl net/ipv4/conf/{VX}/forwarding = 1
+address 10.64.1.0/32 dev {VX}
+address fd64:0:0:1::/128 dev {VX}
+route 10.64.2.0/24 via 192.168.50.2 dev eth0 src 10.64.1.1
+-6 route fd64:0:0:2::/64 via 2001:db8::2 dev eth0 src fd64:0:0:1::1
 """
 VXLAN_4 = f"""
 {DEVICE_4} nolearning address {MACS["n1"]} mtu 1430
@@ -99,7 +108,9 @@ def lines(text: str) -> set[str]:
     [
         ("none", 3, (4, 6), ""),
         ("none", 2, (4, 6), ""),
+        ("alloc", 3, (4, 6), ""),
         ("host-gw", 3, (4, 6), HOST_GW),
+        ("auto", 3, (4, 6), DIRECT),
         ("vxlan", 3, (4, 6), VXLAN_4),
         ("vxlan", 3, (6, 4), VXLAN_6),
         ("vxlan", 3, (6,), VXLAN_6),
@@ -167,6 +178,105 @@ def test_vxlan_options() -> None:
     assert (device.vni, device.port) == (16777215, 8472)
 
 
+FLANNEL = replace(
+    WEB, backend="vxlan", options=(("device", "flannel.1"), ("device6", "flannel-v6.1"), ("port", "8472"), ("vni", "1"))
+)
+
+
+def test_flannels_objects_bit_for_bit() -> None:
+    """As flannel 0.20.2 makes them: a device for each IP version, and for a peer a neighbour, an entry, an onlink route."""
+    data = (("vni", "1"), ("vtep_mac", "62:36:36:1c:6d:33"))
+    made = texts(plan(FLANNEL, leases(node(2), "10.64.2.0/24", "fd64:0:0:2::/64", data=data)))
+    assert made == lines(f"""
+link flannel.1 type vxlan id 1 local 192.168.50.1 dev eth0 dstport 8472 nolearning address {MACS["n1"]} mtu 1430
+sysctl net/ipv4/conf/flannel.1/forwarding = 1
+address 10.64.1.0/32 dev flannel.1
+fdb 62:36:36:1c:6d:33 dst 192.168.50.2 dev flannel.1
+neighbor 10.64.2.0 lladdr 62:36:36:1c:6d:33 dev flannel.1
+route 10.64.2.0/24 via 10.64.2.0 dev flannel.1 onlink
+link flannel-v6.1 type vxlan id 1 local 2001:db8::1 dev eth0 dstport 8472 nolearning address {MACS["n1"]} mtu 1430
+address fd64:0:0:1::/128 dev flannel-v6.1
+fdb 62:36:36:1c:6d:33 dst 2001:db8::2 dev flannel-v6.1
+neighbor fd64:0:0:2:: lladdr 62:36:36:1c:6d:33 dev flannel-v6.1
+-6 route fd64:0:0:2::/64 via fd64:0:0:2:: dev flannel-v6.1 onlink
+""")
+
+
+def test_a_second_tunnel_is_the_one_that_takes_most_of_a_packet() -> None:
+    """flannel takes 50 bytes off for both, and fragments what goes over IPv6."""
+    assert widest(FLANNEL, node(1)) == ip_address("2001:db8::1")
+    assert widest(WEB, node(1)) == ip_address("192.168.50.1")
+    assert widest(FLANNEL, node(1, (4,))) == ip_address("192.168.50.1")
+
+
+def test_direct_routing_leaves_the_tunnel_to_peers_behind_a_router() -> None:
+    network = replace(WEB, backend="vxlan", options=(("direct_routing", "on"),))
+    far = leases(Node(id="n2", name="h2", underlay=(ip_interface("192.168.51.2/24"),)), "10.64.2.0/24")
+    made = texts(plan(network, [*far, *peers(3)]))
+    assert f"route 10.64.2.0/24 via 10.64.2.0 dev {VX} onlink" in made
+    assert "route 10.64.3.0/24 via 192.168.50.3 dev eth0 src 10.64.1.1" in made
+    assert [line for line in made if line.startswith("fdb")] == [f"fdb {MACS['n2']} dst 192.168.51.2 dev {VX}"]
+
+
+def test_a_peer_that_moves_behind_a_router_changes_from_route_to_tunnel_and_back() -> None:
+    network = replace(WEB, backend="auto")
+    near = plan(network, leases(node(2), "10.64.2.0/24"))
+    far = plan(network, leases(Node(id="n2", name="h2", underlay=(ip_interface("192.168.51.2/24"),)), "10.64.2.0/24"))
+    (direct,) = (o for o in near if o.key == ("route", HOST, ip_network("10.64.2.0/24"), 254, 0))
+    (wrapped,) = (o for o in far if o.key == direct.key)
+    assert (str(direct), str(wrapped)) == (
+        "route 10.64.2.0/24 via 192.168.50.2 dev eth0 src 10.64.1.1",
+        f"route 10.64.2.0/24 via 10.64.2.0 dev {VX} onlink",
+    )
+
+
+def test_the_switches_of_the_device() -> None:
+    network = replace(WEB, backend="vxlan", options=(("gbp", "on"), ("learning", "on")))
+    (device,) = (o for o in plan(network, []) if isinstance(o, Vxlan))
+    assert (device.gbp, device.learning) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("owner", "data", "reason"),
+    [
+        ("flannel:192.168.50.2", (), "announces no VTEP MAC"),
+        ("flannel:192.168.50.2", (("vni", "2"), ("vtep_mac", MACS["n2"])), "announces VNI 2, and the network's is 7"),
+        ("flannel:192.168.50.2", (("vtep_mac", MACS["n2"]),), ""),  # flannel until 0.11 says no VNI
+        ("n2", (), ""),  # a node of ours, whose MAC follows from its id
+    ],
+)
+def test_a_peer_of_another_kind_is_told_and_not_planned(owner: str, data: tuple[tuple[str, str], ...], reason: str) -> None:
+    network = replace(WEB, backend="vxlan")
+    peer = replace(leases(node(2), "10.64.2.0/24", data=data)[0], node=owner)
+    told = unreachable(segment(network), [peer])
+    assert list(told) == ([peer] if reason else [])
+    assert reason in told.get(peer, "")
+    assert [o for o in plan(network, [peer]) if "10.64.2.0" in str(o)] == [] or not reason
+
+
+def test_a_changed_mac_leaves_no_stale_entry() -> None:
+    """flannel leaves the entry of the old MAC behind when a peer's device was made again (its issue 1155)."""
+    network = replace(WEB, backend="vxlan")
+    before, after = (
+        index(plan(network, leases(node(2), "10.64.2.0/24", data=(("vtep_mac", mac),))))
+        for mac in ("aa:bb:cc:dd:ee:01", "aa:bb:cc:dd:ee:02")
+    )
+    changes = [str(change) for change in diff(after, before)]
+    assert sorted(changes) == [
+        f"+ fdb aa:bb:cc:dd:ee:02 dst 192.168.50.2 dev {VX}",
+        f"- fdb aa:bb:cc:dd:ee:01 dst 192.168.50.2 dev {VX}",
+        f"~ neighbor 10.64.2.0 lladdr aa:bb:cc:dd:ee:02 dev {VX}",
+    ]
+
+
+def test_hosts_that_look_the_same_from_outside_are_told_apart() -> None:
+    """Two machines with 10.0.2.15: flannel gives both one subnet (its issue 51)."""
+    twin = replace(node(3), underlay=node(2).underlay)
+    second, third, fourth = (leases(owner, f"10.64.{n}.0/24")[0] for owner, n in ((node(2), 2), (twin, 3), (node(4), 4)))
+    told = shared_addresses([second, third, fourth])
+    assert told == {second: (node(2).addresses[-1], "n3"), third: (node(2).addresses[-1], "n2")}
+
+
 def test_a_node_without_underlay_has_no_tunnel_yet() -> None:
     assert plan(replace(WEB, backend="vxlan"), peers(), versions=()) == []
 
@@ -181,6 +291,12 @@ def test_a_node_without_underlay_has_no_tunnel_yet() -> None:
         ("vxlan", Node(id="n2", name="h2", underlay=(ip_interface("192.168.51.2/24"),)), 0),
         ("vxlan", node(2, (6,)), 2),  # our tunnel speaks IPv4
         ("vxlan", node(2, ()), 2),
+        ("vxlan", replace(node(2), underlay=node(1).underlay), 2),  # it announces our own address
+        ("host-gw", replace(node(2), underlay=node(1).underlay), 2),
+        ("auto", node(2), 0),
+        ("auto", Node(id="n2", name="h2", underlay=(ip_interface("192.168.51.2/24"),)), 0),
+        ("auto", node(2, (6,)), 1),  # its IPv4 block is behind a tunnel that our tunnel does not meet
+        ("alloc", node(2, ()), 0),
     ],
 )
 def test_what_cannot_be_reached_is_told_and_not_planned(backend: str, peer: Node, lost: int) -> None:
@@ -192,7 +308,9 @@ def test_what_cannot_be_reached_is_told_and_not_planned(backend: str, peer: Node
     assert not [line for line in made for lease in missing if str(lease.block) in line]
 
 
-@pytest.mark.parametrize(("backend", "v4", "v6"), [("none", 0, 0), ("host-gw", 0, 0), ("vxlan", 50, 70)])
+@pytest.mark.parametrize(
+    ("backend", "v4", "v6"), [("none", 0, 0), ("alloc", 0, 0), ("host-gw", 0, 0), ("vxlan", 50, 70), ("auto", 50, 70)]
+)
 def test_overhead(backend: str, v4: int, v6: int) -> None:
     overhead = BACKENDS[backend].overhead
     assert overhead(ip_address("192.0.2.1")) == overhead(None) == v4
@@ -207,6 +325,12 @@ def test_overhead(backend: str, v4: int, v6: int) -> None:
         ({"backend": "vxlan", "subnets": ()}, UsageError, "routes blocks of a subnet"),
         ({"backend": "vxlan", "options": (("vni", "16777216"),)}, UsageError, "vni is '16777216', not a number from 1"),
         ({"backend": "vxlan", "options": (("vni", "0"),)}, UsageError, "not a number from 1 to 16777215"),
+        ({"backend": "auto", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),
+        ({"backend": "alloc", "subnets": ()}, UsageError, "routes blocks of a subnet"),
+        ({"backend": "vxlan", "options": (("gbp", "yes"),)}, UsageError, "gbp is 'yes', not one of off, on"),
+        ({"backend": "vxlan", "options": (("device", "a/b"),)}, UsageError, "cannot be the name of a link"),
+        ({"backend": "vxlan", "options": (("device", "f"), ("device6", "f"))}, UsageError, "are both 'f'"),
+        ({"backend": "vxlan", "layer": 2, "options": (("direct_routing", "on"),)}, Unsupported, "not 2"),
         ({"backend": "vxlan", "options": (("port", "65536"),)}, UsageError, "not a number from 1 to 65535"),
     ],
 )
