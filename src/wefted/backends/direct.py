@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from wefted.model.firewall import Sysctl
+from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Network, Segment
 from wefted.model.objects import IPAddress, KernelObject
@@ -45,8 +46,9 @@ def _source(segment: Segment, version: int) -> IPAddress | None:
     """Return the address that this host itself uses towards the block.
 
     With its gateway address it is a member of the network in the peer's eyes; with its underlay address it would be a
-    stranger, and the peer's firewall lets no stranger in. Only a bridge has the address for as long as the network lives.
+    stranger, and the peer's firewall lets no stranger in. Only a bridge has the address for as long as the network lives,
+    and in a network of flannel's the bridge may be Docker's: there everybody may reach containers.
     """
-    if segment.network.driver != "bridge":
+    if segment.network.driver != "bridge" or is_flannel(segment.network):
         return None
     return next((g.ip for g in segment.gateways if g.version == version), None)

@@ -23,6 +23,9 @@ class Isolation:
         if not segment.host_gateway:
             return
         yield TABLE
+        for key in ("device", "device6") if network.driver != "phys" else ():
+            if network.option(key):
+                yield NftElement(container="tunnels", match=(network.option(key),))
         if not network.subnets:
             yield NftElement(container="unrouted", match=(network.link, network.link))
         prefixes = [s.prefix for s in network.subnets]

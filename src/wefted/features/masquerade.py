@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
+from wefted.model.flannel_network import is_flannel
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
 
@@ -26,7 +27,9 @@ class Masquerade:
             return
         yield TABLE
         for each in network.subnets:
-            yield subnet("masquerade", each.prefix)
+            yield subnet("overlay" if is_flannel(network) else "masquerade", each.prefix)
+        if is_flannel(network):
+            yield from (subnet("blocks", lease.block) for lease in segment.leases)
 
 
 def _guests(network: Network, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:

@@ -3,7 +3,11 @@
 So the path of a packet is the same length with one published port and with 5,000, and one more port is one element.
 
 - `networks`: every subnet whose gateway is a host; `internal`, `open` (not isolated), `exposed`, `masquerade`: some of these.
+- `overlay`: subnets that are masqueraded by flannel's rules (flannel's `iptables.masqRules`), in its order: what others have
+  marked with 0x4000 is left alone, what stays inside too, what comes for this host's own blocks (`blocks`) too; the rest that
+  leaves, or that enters from a stranger on its way to a container of another host, gets this host's address.
 - `together`: pairs of subnets of one network; between them nothing is filtered.
+- `tunnels`: tunnels of ours with a name of the user's choice; all others begin with `vx-`.
 - `unrouted`: a bridge whose network has no subnets, twice: no route tells where its containers are.
 - `asking`: containers whose engine passes on what it cannot answer; `resolvers`: the servers to which it does.
 - `published_any`: protocol and port -> container and port, on every address of the host; `published_one`: on one address.
@@ -44,6 +48,9 @@ set masquerade{v} {{ type {addr}; flags interval; }}
 set together{v} {{ type {addr} . {addr}; flags interval; }}
 set asking{v} {{ type {addr}; }}
 set resolvers{v} {{ type {addr}; }}
+set overlay{v} {{ type {addr}; flags interval; }}
+set blocks{v} {{ type {addr}; flags interval; }}
+set tunnels {{ type ifname; }}
 set unrouted {{ type ifname . ifname; }}
 map published_one{v} {{ type {addr} . inet_proto . inet_service : {addr} . inet_service; }}
 map published_any{v} {{ type inet_proto . inet_service : {addr} . inet_service; }}
@@ -91,8 +98,12 @@ chain published {{
 chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     ct status dnat {ip} saddr . {ip} daddr @together{v} masquerade
+    meta mark & 0x00004000 == 0x00004000 {ip} saddr @overlay{v} return
+    meta mark & 0x00004000 == 0x00004000 {ip} daddr @overlay{v} return
     {ip} saddr . {ip} daddr @together{v} return
     ip saddr 127.0.0.0/8 ip daddr @networks4 masquerade
+    {ip} saddr @overlay{v} {ip} daddr != @networks{v} {ip} daddr != {many} masquerade fully-random
+    {ip} daddr @overlay{v} {ip} daddr != @blocks{v} masquerade fully-random
     {ip} saddr @masquerade{v} {ip} daddr != @networks{v} {ip} daddr != {many} masquerade
 }}
 
@@ -104,7 +115,7 @@ chain forward {{
     ip6 saddr fe80::/10 accept
     ip6 daddr fe80::/10 accept
     iifname . oifname @unrouted accept
-    iifgroup {group} iifname != "vx-*" fib saddr . iif oif missing drop
+    iifgroup {group} iifname != "vx-*" iifname != @tunnels fib saddr . iif oif missing drop
     {ip} saddr @networks{v} {ip} daddr @networks{v} fib saddr . iif oif missing drop
     {ip} saddr . {ip} daddr @together{v} accept
     {ip} saddr @internal{v} drop

@@ -64,6 +64,43 @@ def test_a_network_is_in_its_sets(versions: tuple[int, ...], changes: dict, sets
     assert made == alone | together
 
 
+@families
+def test_flannels_rules_need_the_network_and_our_own_blocks(versions: tuple[int, ...]) -> None:
+    labels = (("flannel.config", "{}"), ("flannel.prefix", "/coreos.com/network/"))
+    flannel = network(versions, labels=labels, exposed=True, isolated=False)
+    blocks = {4: "10.64.5.0/24", 6: "fd64::5:0/112"}
+    leases = tuple(Lease(network="web", block=ip_network(blocks[v]), node="n1") for v in versions)
+    segment = Segment(network=flannel, node=Node(id="n1", name="h1"), leases=leases)
+    made = elements([item for feature in FEATURES for item in feature.plan(segment, ())])
+    mine = {line for line in made if line.startswith(("overlay", "blocks", "masquerade"))}
+    expected = {f"overlay{v} {{ {PREFIXES[v]} }}" for v in versions} | {f"blocks{v} {{ {blocks[v]} }}" for v in versions}
+    assert mine == expected
+    quiet = replace(segment, network=replace(flannel, masquerade=False))
+    assert not [line for line in elements(list(FEATURES[1].plan(quiet, ()))) if line]
+
+
+def test_a_tunnel_with_a_name_of_its_own_is_known_as_one() -> None:
+    """Strangers come out of a tunnel with their own addresses; the table asks other links of ours where those belong."""
+    named = network(options=(("device", "flannel.1"), ("device6", "flannel-v6.1")))
+    made = {line for line in elements(plan(named)) if line.startswith("tunnels")}
+    assert made == {"tunnels { flannel.1 }", "tunnels { flannel-v6.1 }"}
+    assert not [line for line in elements(plan(replace(named, driver="phys"))) if line.startswith("tunnels")]
+
+
+def test_the_masquerade_rules_stand_in_flannels_order() -> None:
+    """A later one would never be asked: mark, inside, out, in (`iptables.masqRules` of flannel)."""
+    lines = [line.strip() for line in TABLE.body.splitlines()]
+    order = [
+        "meta mark & 0x00004000 == 0x00004000 ip saddr @overlay4 return",
+        "meta mark & 0x00004000 == 0x00004000 ip daddr @overlay4 return",
+        "ip saddr . ip daddr @together4 return",
+        "ip saddr @overlay4 ip daddr != @networks4 ip daddr != { 224.0.0.0/4, 255.255.255.255 } masquerade fully-random",
+        "ip daddr @overlay4 ip daddr != @blocks4 masquerade fully-random",
+    ]
+    places = [lines.index(line) for line in order]
+    assert places == sorted(places)
+
+
 def test_subnets_of_one_network_belong_together() -> None:
     subnets = tuple(Subnet(prefix=ip_network(p)) for p in ("10.1.0.0/16", "10.2.0.0/16", "fd01::/64"))
     made = {line for line in elements(plan(network(subnets=subnets))) if line.startswith("together")}

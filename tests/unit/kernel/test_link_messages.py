@@ -55,7 +55,7 @@ def message(kind: str, data: bytes, parent: int = 0, master: int = 0) -> bytes:
         (Vlan(name="link0", parent="eth0", tag=4000, mac="02:00:00:00:00:01", mtu=1400), 4),
         (
             Vxlan(
-                name="link0", vni=1 << 23, local=ip_address("192.0.2.1"), device="eth0", port=4790, learning=True,
+                name="link0", vni=1 << 23, local=ip_address("192.0.2.1"), device="eth0", port=4790, learning=True, gbp=True,
                 mac="02:00:00:00:00:01", mtu=1400, master="br0",
             ),
             0,
