@@ -56,6 +56,8 @@ class Keeper:
         `Exhausted` when no subnet is left, `Unsupported` for a backend that we do not have, `Unreachable`.
         """
         network, config = await self._configuration()
+        if network.backend == "host-gw":
+            self._refuse_translated(network)
         for _ in range(TRIES):
             raw, nodes = await self.store.raw_leases(self.name)
             known = {k: flannel_lease.decode(k, item.value or b"") for k, item in raw.items.items()}
@@ -85,8 +87,6 @@ class Keeper:
         network = codec.loads(Network, item.value)
         if network.backend not in BACKENDS:
             raise Unsupported(f"flannel network {self.name!r} wants the backend {network.backend!r}, which wefted has not")
-        if network.backend == "host-gw":
-            self._refuse_translated(network)
         return network, flannel.parse(dict(network.labels)[CONFIG_LABEL], self.name)
 
     def _refuse_translated(self, network: Network) -> None:
