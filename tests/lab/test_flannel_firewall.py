@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -63,7 +64,7 @@ def inside(place: Place, *words: str) -> list[str]:
 
 def seen(lab: Lab, source: Place, target: Place, address: str, own: str = "", mark: str = "") -> str:
     """Return the address behind which a datagram of `source` arrives at `target`."""
-    listener = lab.host(target[0]).popen(inside(target, "python3", "-c", LISTEN), text=True)
+    listener = lab.host(target[0]).popen(inside(target, "python3", "-c", LISTEN), stdout=subprocess.PIPE, text=True)
     assert listener.stdout is not None
     assert listener.stdout.readline() == "listening\n"
     lab.host(source[0]).run(inside(source, "python3", "-c", SEND, address, own, mark))
