@@ -85,7 +85,10 @@ class Loops:
                 self._woken.clear()
                 dirty, self._dirty = self._dirty, set()
                 if dirty:
+                    before = self._host.node
                     report = await self._host.converge(dirty)
+                    if self._host.node != before:
+                        await self._moved()
                     if report.changes:
                         log.info("repaired", extra={"changes": [str(c) for c in report.changes[:20]]})
 
@@ -144,6 +147,15 @@ class Loops:
         edited = {key.removeprefix(keys.NETWORKS) for key in changed if key.startswith(keys.NETWORKS)}
         inside = {endpoint.ns for endpoint in self._host.endpoints.values() if endpoint.network in edited}
         self._wake(HOST, *inside, *await self._engine.endpoints.following.drop_orphans())
+        await self._refresh_leases()
+
+    async def _moved(self) -> None:
+        """Tell the peers that this host's addresses on the underlay are others now; the lock is held."""
+        log.info("the underlay has changed", extra={"addresses": [str(a) for a in self._host.node.underlay]})
+        self._engine.flannels.moved()
+        await self._refresh_leases()
+
+    async def _refresh_leases(self) -> None:
         try:
             await self._addressing.refresh()
         except (Unreachable, Conflict) as error:

@@ -113,6 +113,12 @@ class Flannels:
             if network or lost:
                 joined.woken.set()
 
+    def moved(self) -> None:
+        """Let the keepers announce this host as it is now: its addresses on the underlay have changed."""
+        for joined in self.joined.values():
+            joined.keeper.node = self._host.node
+            joined.woken.set()
+
     async def renew(self, joined: Joined) -> FlannelLease:
         """Take or renew the subnet, and make the kernel follow. Raises what `Keeper.acquire` raises."""
         lease = await joined.keeper.acquire()

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from wefted.drivers import DRIVERS
-from wefted.errors import Conflict, NotFound, Unreachable, Unsupported
+from wefted.errors import Conflict, NotFound, Unreachable, Unsupported, UsageError
 from wefted.interfaces import FrameLink, Kernel, Passage, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model import codec
@@ -26,7 +26,7 @@ from wefted.model.records import Delete, Item, Op, Put, Snapshot
 from . import keys
 from .cluster import ClusterView
 from .places import Places
-from .planner import plan_node, segment_of, uses_links
+from .planner import follows_underlay, plan_node, segment_of, uses_links
 from .reconcile import Reconciler, Report
 from .worker import Worker
 
@@ -200,9 +200,25 @@ class Host:
             self.facts = replace(self.facts, links=links)
             self.segments.clear()
 
+    async def see_underlay(self) -> None:
+        """See which addresses the underlay has now, if the way to some peer depends on them; peers hear of it."""
+        if not self.node.underlay or not any(map(follows_underlay, self.view.networks.values())):
+            return
+        try:
+            facts = await self.worker(self.kernel.probe, self.node.addresses[0])
+        except UsageError:
+            return  # its first address is gone for the moment: what was planned is as good as anything else
+        seen = replace(self.node, underlay=facts.underlay, device=facts.device, mtu=facts.mtu)
+        if seen != self.node:
+            self.node = seen
+            self.segments.clear()
+            self.announce(())
+            self.moved.set()
+
     async def converge(self, namespaces: Iterable[Netns] | None = None) -> Report:
         """Make the kernel match; hold the lock, for a plan that is older than an attach would undo it."""
         await self.see_links(self.view.networks.values())
+        await self.see_underlay()
         report = await self.worker(self.reconciler.converge, self.desired(), namespaces)
         for outcome in report.failures:
             log.warning("not done", extra={"change": str(outcome.change), "error": outcome.error})

@@ -32,6 +32,11 @@ def path_mtu(network: Network, node: Node) -> int:
     return node.mtu - BACKENDS[network.backend].overhead(widest(network, node))
 
 
+def follows_underlay(network: Network) -> bool:
+    """Tell whether the way to a peer depends on which segments this host is on now."""
+    return network.backend in ("auto", "host-gw") or network.option("direct_routing") == "on"
+
+
 def uses_links(network: Network) -> bool:
     """Tell whether what a network needs depends on links of this host that are not ours."""
     return network.driver in USING_LINKS
