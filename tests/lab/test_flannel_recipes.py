@@ -1,0 +1,32 @@
+"""The walk-throughs of flannel run as they stand, each in a lab of its own: real etcd, real dockerd, several hosts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wefted.lab import state
+
+from .acceptance import lab_name
+from .engines import need
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("flannel_recipes"), pytest.mark.timeout(180)]
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("flannel-*.sh"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe(recipe: Path) -> None:
+    if "--docker" in recipe.read_text():
+        need("docker")
+    name = lab_name("recipe")
+    done = subprocess.run(
+        ["sh", "-eux", str(recipe)], env=os.environ | {"LAB": name, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert name not in state.names()
