@@ -14,6 +14,7 @@ on h1 etcdctl --endpoints $etcd put /coreos.com/network/config \
   '{"Network": "10.6.0.0/16", "SubnetMin": "10.6.10.0", "SubnetMax": "10.6.99.0", "Backend": {"Type": "host-gw"}}'
 
 for host in h1 h2 h3; do
+  on $host mkdir -p /run/classics
   on $host wefted compat install /run/classics
   # The options may stand where the packages of Fedora have them.
   on $host sh -c "mkdir -p /etc/sysconfig; echo 'FLANNEL_ETCD_ENDPOINTS=\"$etcd\"

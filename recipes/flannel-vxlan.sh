@@ -16,6 +16,7 @@ on h1 etcdctl --endpoints $etcd put /atomic.io/network/config \
 
 for host in h1 h2; do
   # flanneld and mk-docker-opts.sh are wefted under their old names.
+  on $host mkdir -p /run/classics
   on $host wefted compat install /run/classics
   on $host sh -c "/run/classics/flanneld -etcd-endpoints=$etcd -etcd-prefix=/atomic.io/network -iface=eth0 \
     >/var/log/flanneld.log 2>&1 & echo \$! >/run/flanneld.pid"

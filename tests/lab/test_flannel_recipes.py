@@ -24,8 +24,9 @@ def test_recipe(recipe: Path) -> None:
     if "--docker" in recipe.read_text():
         need("docker")
     name = lab_name("recipe")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["sh", "-eux", str(recipe)], env=os.environ | {"LAB": name, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        ["sh", "-eux", str(recipe)], env=os.environ | {"LAB": name, "PATH": path},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
