@@ -24,7 +24,6 @@ FLANNEL_OPTIONS=\"-ip-masq -iface=eth0\"' >/etc/sysconfig/flanneld"
   on $host sh -c 'until [ -s /run/flannel/subnet.env ]; do sleep 0.1; done; grep FLANNEL_MTU=1500 /run/flannel/subnet.env'
   on $host sh -c '. /run/flannel/subnet.env; docker network create --subnet $FLANNEL_SUBNET --gateway ${FLANNEL_SUBNET%/*} \
     -o com.docker.network.driver.mtu=$FLANNEL_MTU -o com.docker.network.bridge.enable_ip_masquerade=false flannel'
-  on $host iptables -I DOCKER-USER -s 10.6.0.0/16 -d 10.6.0.0/16 -j ACCEPT
   on $host docker run -d --name web --network flannel skel
 done
 

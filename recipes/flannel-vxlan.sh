@@ -31,7 +31,8 @@ for host in h1 h2; do
   on $host sh -c '. /run/flannel/subnet.env; ip addr show docker0 | grep "inet $FLANNEL_SUBNET"'
 
   # "Ping does not go through": Docker's policy for FORWARD is DROP. DOCKER-USER is where others may say otherwise.
-  on $host iptables -I DOCKER-USER -s 10.5.0.0/16 -d 10.5.0.0/16 -j ACCEPT
+  on $host iptables -S FORWARD | grep -e '-P FORWARD DROP'
+  on $host sh -c 'until iptables -S DOCKER-USER | grep "s 10.5.0.0/16 -d 10.5.0.0/16 .* wefted -j ACCEPT"; do sleep 0.2; done'
 
   on $host docker run -d --name web -v /usr:/usr:ro -v /etc/alternatives:/etc/alternatives:ro skel \
     python3 -m http.server --directory /usr/share 80

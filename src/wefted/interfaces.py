@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.node import HostFacts
-from wefted.model.objects import Change, IPAddress, KernelObject, Netns, Outcome, State
+from wefted.model.objects import Change, IPAddress, IPNetwork, KernelObject, Netns, Outcome, State
 from wefted.model.records import Item, Op, Snapshot
 from wefted.model.sandbox import Sandbox, SandboxEvent
 
@@ -132,15 +132,15 @@ class Programs(Protocol):
 class Passage(Protocol):
     """The way through another program's firewall, by the hook that it documents for this. Blocking, like `Kernel`."""
 
-    def open(self, device: str) -> int:
-        """Let our links pass, and out by `device`; return how many rules were changed."""
+    def open(self, device: str, members: Sequence[IPNetwork] = ()) -> int:
+        """Let our links pass, out by `device`, and within each prefix of `members`; return how many rules were changed."""
         ...
 
     def close(self) -> int:
         """Take every rule of ours back; return how many there were."""
         ...
 
-    def missing(self, device: str) -> list[str] | None:
+    def missing(self, device: str, members: Sequence[IPNetwork] = ()) -> list[str] | None:
         """Return what should be there and is not, as commands; None where that program has no firewall here."""
         ...
 

@@ -190,7 +190,7 @@ class DockerService:
         self._passed = time.monotonic()
         if not host.view.networks or host.docker_user is None or not await asyncio.to_thread(os.path.exists, self._api.path):
             return
-        changed = await host.worker(host.docker_user.open, host.node.device)
+        changed = await host.worker(host.docker_user.open, host.node.device, host.open_prefixes())
         if changed:
             log.info("opened the way through docker's firewall", extra={"changes": changed})
         servers = await asyncio.to_thread(docker_resolvers)

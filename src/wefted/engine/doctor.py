@@ -90,7 +90,7 @@ class Doctor:
         found = self._unreachable()
         for way in found:
             what = f"there is no way to {way['block']} of network {way['network']!r} on {way['host']}"
-            yield _problem("hosts", what, "the network's backend needs both hosts in one LAN", "make it with --backend vxlan")
+            yield _problem("hosts", what, way["reason"], "wefted status")
         if not found:
             yield _well("hosts", f"{max(1, len(self._host.view.nodes))} in the cluster, all networks lead there")
 
@@ -118,7 +118,7 @@ class Doctor:
             return []
         host = self._host
         policy = await host.worker(way.forward_policy)
-        missing = await host.worker(way.missing, host.node.device)
+        missing = await host.worker(way.missing, host.node.device, host.open_prefixes())
         found = []
         if policy != "DROP" or not host.view.networks:
             pass

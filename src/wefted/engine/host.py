@@ -17,10 +17,11 @@ from wefted.errors import Conflict, NotFound, Unreachable, Unsupported, UsageErr
 from wefted.interfaces import FrameLink, Kernel, Passage, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model import codec
+from wefted.model.flannel_network import is_flannel
 from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.node import HostFacts, Node
-from wefted.model.objects import IPAddress, KernelObject, Key, Netns
+from wefted.model.objects import IPAddress, IPNetwork, KernelObject, Key, Netns
 from wefted.model.records import Delete, Item, Op, Put, Snapshot
 
 from . import keys
@@ -214,6 +215,11 @@ class Host:
             self.segments.clear()
             self.announce(())
             self.moved.set()
+
+    def open_prefixes(self) -> tuple[IPNetwork, ...]:
+        """Return the networks of flannel's here, into which every container of every host may send, whoever's bridge it is in."""
+        joined = [network for network in self.view.networks.values() if is_flannel(network)]
+        return tuple(sorted((s.prefix for n in joined for s in n.subnets), key=str))
 
     async def converge(self, namespaces: Iterable[Netns] | None = None) -> Report:
         """Make the kernel match; hold the lock, for a plan that is older than an attach would undo it."""

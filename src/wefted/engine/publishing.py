@@ -41,7 +41,7 @@ class Publishing:
         filters = (await host.look()).forward_filters
         if host.docker_user is None or not any(chain in OF_DOCKER for chain in filters):
             return filters
-        closed = await host.worker(host.docker_user.missing, host.node.device) != []
+        closed = await host.worker(host.docker_user.missing, host.node.device, host.open_prefixes()) != []
         return tuple(chain for chain in filters if closed or chain not in OF_DOCKER)
 
     async def publish(self, request: Publish) -> Any:

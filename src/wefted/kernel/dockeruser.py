@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 
 from wefted.model.link import LINK_GROUP
+from wefted.model.objects import IPNetwork
 
 CHAIN = "DOCKER-USER"
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
@@ -25,24 +26,31 @@ _GROUP = hex(LINK_GROUP)
 class DockerUser:
     """Blocking; called from the kernel's worker thread."""
 
-    def open(self, device: str) -> int:
-        """Add the rules that are missing, for containers that leave by `device`; return how many were changed."""
-        return sum(_bring(program, _rules(device)) for program in _programs() if _chain(program) is not None)
+    def open(self, device: str, members: Sequence[IPNetwork] = ()) -> int:
+        """Add the rules that are missing, for containers that leave by `device`; return how many were changed.
+
+        `members` are networks whose containers may be behind a bridge of Docker's, as behind a docker0 that has a subnet of
+        flannel's: what comes from such a network and goes into it is accepted, as flannel's own FLANNEL-FWD does.
+        """
+        return sum(
+            _bring(program, _rules(device, members, version))
+            for version, program in _programs().items()
+            if _chain(program) is not None
+        )
 
     def close(self) -> int:
         """Remove every rule of ours; return how many there were."""
-        return sum(_bring(program, []) for program in _programs() if _chain(program) is not None)
+        return sum(_bring(program, []) for program in _programs().values() if _chain(program) is not None)
 
-    def missing(self, device: str) -> list[str] | None:
+    def missing(self, device: str, members: Sequence[IPNetwork] = ()) -> list[str] | None:
         """Return the rules that should stand in Docker's chain and do not, as commands; None where there is no such chain."""
-        chains = {program: present for program in _programs() if (present := _chain(program)) is not None}
+        chains = {v: present for v, program in _programs().items() if (present := _chain(program)) is not None}
         if not chains:
             return None
-        wanted = _rules(device)
         return [
-            " ".join((program, "-I", *_with_chain(rule)))
-            for program, present in chains.items()
-            for rule in wanted
+            " ".join((PROGRAMS[version], "-I", *_with_chain(rule)))
+            for version, present in chains.items()
+            for rule in _rules(device, members, version)
             if rule not in present
         ]
 
@@ -58,9 +66,10 @@ class DockerUser:
         ]
 
 
-def _rules(device: str) -> list[tuple[str, ...]]:
+def _rules(device: str, members: Sequence[IPNetwork], version: int) -> list[tuple[str, ...]]:
     """Return the rules, the last one first: each is put at the beginning of the chain."""
     rules = [
+        *(("-s", str(prefix), "-d", str(prefix), *_MARK) for prefix in members if prefix.version == version),
         ("-m", "devgroup", "--dst-group", _GROUP, *_MARK),
         ("-m", "devgroup", "--src-group", _GROUP, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", *_MARK),
     ]
@@ -96,8 +105,8 @@ def _listing(program: str, table: str, chain: str) -> list[str]:
     return _run(program, "-w", f"{PATIENCE:.0f}", "-t", table, "-S", chain).stdout.splitlines()
 
 
-def _programs() -> Iterator[str]:
-    return (program for program in PROGRAMS.values() if shutil.which(program) is not None)
+def _programs() -> Mapping[int, str]:
+    return {version: program for version, program in PROGRAMS.items() if shutil.which(program) is not None}
 
 
 def _run(*words: str) -> subprocess.CompletedProcess[str]:

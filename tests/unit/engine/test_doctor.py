@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+
+from wefted.model.objects import IPNetwork
 
 from .cluster import Member, members
 
@@ -19,13 +21,13 @@ class Firewall:
     lacking: list[str] | None = None
     raw: list[str] = field(default_factory=list)
 
-    def open(self, device: str) -> int:
+    def open(self, device: str, members: Sequence[IPNetwork] = ()) -> int:
         return 0
 
     def close(self) -> int:
         return 0
 
-    def missing(self, device: str) -> list[str] | None:
+    def missing(self, device: str, members: Sequence[IPNetwork] = ()) -> list[str] | None:
         return self.lacking
 
     def forward_policy(self) -> str:
