@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from wefted.lab import state
+from wefted.lab.lab import Lab
 
 from .acceptance import lab_name
 from .engines import need
@@ -24,10 +25,19 @@ def test_recipe(recipe: Path) -> None:
     if "--docker" in recipe.read_text():
         need("docker")
     name = lab_name("recipe")
+    try:
+        done = run(recipe, name)
+    finally:
+        if name in state.names():
+            Lab.open(name).down()
+            pytest.fail(f"{recipe.name} left its lab behind")
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+def run(recipe: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """Run a recipe; one that waits for something in vain is ended before the test is."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["sh", "-eux", str(recipe)], env=os.environ | {"LAB": name, "PATH": path},
+    return subprocess.run(
+        ["timeout", "100", "sh", "-eux", str(recipe)], env=os.environ | {"LAB": name, "PATH": path},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert name not in state.names()

@@ -217,7 +217,7 @@ class Host:
             self.moved.set()
 
     def open_prefixes(self) -> tuple[IPNetwork, ...]:
-        """Return the networks of flannel's here, into which every container of every host may send, whoever's bridge it is in."""
+        """Return the networks of flannel's here: all their containers may send to each other, also in a bridge of Docker's."""
         joined = [network for network in self.view.networks.values() if is_flannel(network)]
         return tuple(sorted((s.prefix for n in joined for s in n.subnets), key=str))
 
