@@ -10,13 +10,21 @@ from wefted.model.network import Segment
 
 from .alloc import AllocBackend
 from .hostgw import HostGatewayBackend
+from .ipip import IpipBackend
 from .none import NoneBackend
 from .underlay import shared_addresses, widest
 from .vxlan import AutoBackend, VxlanBackend
 
 __all__ = ["BACKENDS", "shared_addresses", "unreachable", "widest"]
 
-_ALL: tuple[Backend, ...] = (NoneBackend(), AutoBackend(), HostGatewayBackend(), VxlanBackend(), AllocBackend())
+_ALL: tuple[Backend, ...] = (
+    NoneBackend(),
+    AutoBackend(),
+    HostGatewayBackend(),
+    VxlanBackend(),
+    IpipBackend(),
+    AllocBackend(),
+)
 
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in _ALL}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from wefted.model.link import Bridge, Dummy, Ipoib, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Dummy, Ipip, Ipoib, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
 from wefted.model.objects import Netns
 
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RawLink
@@ -21,6 +21,7 @@ _VLAN_ID = 1
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6, _VXLAN_GBP = 1, 3, 4, 7, 15, 17, 23
 
 _IPOIB_PKEY, _IPOIB_MODE = 1, 2
+_IPTUN_LOCAL = 2
 
 IPOIB_MODES = {"datagram": 0, "connected": 1}
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -157,6 +158,15 @@ def _vxlan(raw: RawLink, names: Names) -> Vxlan:
     )  # fmt: skip
 
 
+def _ipip_data(link: Ipip, below: int) -> bytes:
+    return attribute(_IPTUN_LOCAL, link.local.packed)
+
+
+def _ipip(raw: RawLink, names: Names) -> Ipip:
+    local = attributes(raw.info).get(_IPTUN_LOCAL, bytes(4))
+    return Ipip(ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, local=ip_address(local))
+
+
 def _choice(modes: Mapping[str, int], mode: str) -> int:
     if mode not in modes:
         raise Refused(errno.EINVAL, f"mode {mode!r} is none of {', '.join(modes)}")
@@ -171,6 +181,7 @@ KINDS: dict[type[Link], Kind] = {
     Ipvlan: Kind("ipvlan", _ipvlan_data, _ipvlan, "parent", ("parent", "mode")),
     Vlan: Kind("vlan", _vlan_data, _vlan, "parent", ("parent", "tag")),
     Ipoib: Kind("ipoib", _ipoib_data, _ipoib, "parent", ("parent", "pkey", "mode")),
+    Ipip: Kind("ipip", _ipip_data, _ipip, "", ("local",)),
     Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning", "gbp")),
 }
 """A new kind of link is one line here."""

@@ -12,7 +12,21 @@ from typing import Any
 
 from wefted.errors import KernelError
 from wefted.model.firewall import NftElement, NftTable, Sysctl
-from wefted.model.link import Bridge, Dummy, Ipoib, Ipvlan, Link, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
+from wefted.model.link import (
+    Bridge,
+    Dummy,
+    Ipip,
+    Ipoib,
+    Ipvlan,
+    Link,
+    LinkState,
+    Macvlan,
+    MovedLink,
+    PortVlan,
+    Veth,
+    Vlan,
+    Vxlan,
+)
 from wefted.model.node import HostFacts
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route, Rule
@@ -40,7 +54,7 @@ from .watch import Watch
 
 _LINKS = LinkHandler()
 _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
-    **dict.fromkeys((Link, Bridge, Veth, Macvlan, Dummy, Ipvlan, Ipoib, Vlan, Vxlan), _LINKS),
+    **dict.fromkeys((Link, Bridge, Veth, Macvlan, Dummy, Ipip, Ipvlan, Ipoib, Vlan, Vxlan), _LINKS),
     LinkState: LinkStateHandler(),
     PortVlan: PortVlanHandler(),
     Address: AddressHandler(),

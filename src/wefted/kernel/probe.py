@@ -26,7 +26,7 @@ from .netns import Namespaces, unshare
 from .nft import Firewall
 from .route import default_links
 
-LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib")
+LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib")
 TRIED = (*LINK_FEATURES, "port-vlan")
 """What is found by trying it in a namespace of its own."""
 _LOOPBACK = 1

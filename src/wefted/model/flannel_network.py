@@ -66,6 +66,8 @@ def network_of(name: str, prefix: str, text: str, masquerade: bool) -> Network:
 
 def _devices(config: Config, options: Mapping[str, str]) -> dict[str, str]:
     """Return what flannel calls the devices of a backend; IPv6 has one of its own, over IPv6."""
+    if config.backend_type == "ipip":
+        return {"device": "flannel.ipip"}
     if config.backend_type != "vxlan":
         return {}
     versions = {each.network.version for each in config.ranges}

@@ -184,6 +184,18 @@ class Vxlan(Link):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ipip(Link):
+    """An IPv4-in-IPv4 tunnel (RFC 2003) without a far end of its own: routes say where its packets go."""
+
+    rank: ClassVar[int] = 15
+
+    local: IPAddress
+
+    def __str__(self) -> str:
+        return self._line("type ipip local", self.local)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MovedLink(Link):
     """A host's own link, lent to a sandbox: it goes back to the host as `origin` when it is deleted here."""
 

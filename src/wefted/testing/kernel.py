@@ -22,7 +22,9 @@ from wefted.model.shaping import Shaper
 
 Place = tuple[Netns, str]
 
-FEATURES = dict.fromkeys(("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib", "port-vlan", "nft"), "")
+FEATURES = dict.fromkeys(
+    ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib", "port-vlan", "nft"), ""
+)
 _HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from wefted.model.firewall import NftElement, NftTable, Sysctl
-from wefted.model.link import Bridge, Dummy, Ipvlan, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
+from wefted.model.link import Bridge, Dummy, Ipip, Ipvlan, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.objects import KernelObject, Netns
 from wefted.model.route import FLOOD, Address, ForwardingEntry, Neighbor, Route, Rule
 from wefted.model.shaping import Shaper
@@ -135,6 +135,10 @@ SAMPLES: dict[str, Make] = {
     ),
     "vlan in a sandbox": lambda ns: Sample(Vlan(ns=ns, name="eth0", parent=FOREIGN, tag=7), feature="vlan"),
     "vxlan": lambda ns: Sample(VXLAN, (BRIDGE,), replace(VXLAN, vni=78, master=BRIDGE.name), "vxlan"),
+    "ipip": lambda ns: Sample(
+        Ipip(name="flannel.ipip", local=ip_address("192.0.2.1"), mtu=1400), (),
+        Ipip(name="flannel.ipip", local=ip_address("192.0.2.2"), mtu=1300), "ipip",
+    ),
     "vxlan with group policy": lambda ns: Sample(replace(VXLAN, gbp=True), (), replace(VXLAN, gbp=False), "vxlan"),
     "vxlan named as flannel does": lambda ns: Sample(
         replace(VXLAN, name="flannel.1", port=8472, vni=1), (), replace(VXLAN, name="flannel.1", port=8472, vni=2), "vxlan"

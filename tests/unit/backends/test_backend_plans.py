@@ -51,6 +51,12 @@ address fd64:0:0:1::/128 dev {VX}
 route 10.64.2.0/24 via 192.168.50.2 dev eth0 src 10.64.1.1
 -6 route fd64:0:0:2::/64 via 2001:db8::2 dev eth0 src fd64:0:0:1::1
 """
+IPIP = f"""
+link {VX} type ipip local 192.168.50.1 mtu 1430
+sysctl net/ipv4/conf/{VX}/forwarding = 1
+address 10.64.1.0/32 dev {VX}
+route 10.64.2.0/24 via 192.168.50.2 dev {VX} onlink
+"""
 VXLAN_4 = f"""
 {DEVICE_4} nolearning address {MACS["n1"]} mtu 1430
 fdb {MACS["n2"]} dst 192.168.50.2 dev {VX}
@@ -69,6 +75,11 @@ FLAT_6 = f"""
 {DEVICE_6} learning address {MACS["n1"]} master {BR} mtu 1430
 fdb 00:00:00:00:00:00 dst 2001:db8::2 dev {VX}
 """
+
+
+def web(backend: str) -> Network:
+    """Return the network with the subnets that a backend can carry."""
+    return replace(WEB, backend=backend, subnets=SUBNETS[:1] if backend == "ipip" else SUBNETS)
 
 
 def node(number: int, versions: Sequence[int] = (4, 6)) -> Node:
@@ -111,6 +122,7 @@ def lines(text: str) -> set[str]:
         ("alloc", 3, (4, 6), ""),
         ("host-gw", 3, (4, 6), HOST_GW),
         ("auto", 3, (4, 6), DIRECT),
+        ("ipip", 3, (4,), IPIP),
         ("vxlan", 3, (4, 6), VXLAN_4),
         ("vxlan", 3, (6, 4), VXLAN_6),
         ("vxlan", 3, (6,), VXLAN_6),
@@ -119,7 +131,7 @@ def lines(text: str) -> set[str]:
     ],
 )
 def test_the_plan_for_one_peer(backend: str, layer: int, versions: tuple[int, ...], text: str) -> None:
-    network = replace(WEB, backend=backend, layer=layer)
+    network = replace(web(backend), layer=layer)
     assert texts(plan(network, peers(), versions)) == lines(text)
 
 
@@ -309,7 +321,8 @@ def test_what_cannot_be_reached_is_told_and_not_planned(backend: str, peer: Node
 
 
 @pytest.mark.parametrize(
-    ("backend", "v4", "v6"), [("none", 0, 0), ("alloc", 0, 0), ("host-gw", 0, 0), ("vxlan", 50, 70), ("auto", 50, 70)]
+    ("backend", "v4", "v6"),
+    [("none", 0, 0), ("alloc", 0, 0), ("host-gw", 0, 0), ("vxlan", 50, 70), ("auto", 50, 70), ("ipip", 20, 20)],
 )
 def test_overhead(backend: str, v4: int, v6: int) -> None:
     overhead = BACKENDS[backend].overhead
@@ -325,6 +338,8 @@ def test_overhead(backend: str, v4: int, v6: int) -> None:
         ({"backend": "vxlan", "subnets": ()}, UsageError, "routes blocks of a subnet"),
         ({"backend": "vxlan", "options": (("vni", "16777216"),)}, UsageError, "vni is '16777216', not a number from 1"),
         ({"backend": "vxlan", "options": (("vni", "0"),)}, UsageError, "not a number from 1 to 16777215"),
+        ({"backend": "ipip"}, Unsupported, "carries IPv4 only, and fd64::/48 is not"),
+        ({"backend": "ipip", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),
         ({"backend": "auto", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),
         ({"backend": "alloc", "subnets": ()}, UsageError, "routes blocks of a subnet"),
         ({"backend": "vxlan", "options": (("gbp", "yes"),)}, UsageError, "gbp is 'yes', not one of off, on"),
@@ -348,7 +363,7 @@ everywhere = pytest.mark.parametrize(("backend", "layer"), EVERY)
 
 @everywhere
 def test_the_order_of_peers_does_not_matter(backend: str, layer: int) -> None:
-    network = replace(WEB, backend=backend, layer=layer)
+    network = replace(web(backend), layer=layer)
     others = [lease for number in range(2, 9) for lease in peers(number)]
     expected = {o.key: o for o in plan(network, others)}
     for seed in range(5):
@@ -358,14 +373,14 @@ def test_the_order_of_peers_does_not_matter(backend: str, layer: int) -> None:
 
 @everywhere
 def test_a_peer_adds_and_changes_no_other(backend: str, layer: int) -> None:
-    network = replace(WEB, backend=backend, layer=layer)
+    network = replace(web(backend), layer=layer)
     alone, one, two = ({o.key: o for o in plan(network, p)} for p in ([], peers(2), [*peers(2), *peers(3)]))
     assert alone.items() <= one.items() <= two.items()
 
 
 @everywhere
 def test_names_fit_the_kernel_and_nothing_is_in_a_container(backend: str, layer: int) -> None:
-    made = plan(replace(WEB, backend=backend, layer=layer), peers())
+    made = plan(replace(web(backend), layer=layer), peers())
     assert all(o.ns == HOST for o in made)
     assert all(len(o.name) <= 15 for o in made if isinstance(o, Link))
 

@@ -13,7 +13,7 @@ from wefted.kernel.linkkind import KINDS, READERS
 from wefted.kernel.loan import Loan
 from wefted.kernel.marks import addresses_have_protocol, is_our_group, is_our_table
 from wefted.kernel.netlink import Refused
-from wefted.model.link import LINK_GROUP, Bridge, Dummy, Ipoib, Ipvlan, Link, Macvlan, Vlan, Vxlan
+from wefted.model.link import LINK_GROUP, Bridge, Dummy, Ipip, Ipoib, Ipvlan, Link, Macvlan, Vlan, Vxlan
 from wefted.model.objects import HOST, Netns
 
 
@@ -61,6 +61,7 @@ def message(kind: str, data: bytes, parent: int = 0, master: int = 0) -> bytes:
             0,
         ),
         (Vxlan(name="link0", vni=5, local=ip_address("2001:db8::1"), mac="02:00:00:00:00:01", mtu=1400, master="br0"), 0),
+        (Ipip(name="link0", local=ip_address("192.0.2.1"), mtu=1400), 0),
         (Dummy(name="link0", mac="02:00:00:00:00:01", mtu=1400), 0),
         (Bridge(name="link0", mac="02:00:00:00:00:01", mtu=1400), 0),
     ],
