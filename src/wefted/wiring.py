@@ -75,14 +75,13 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
             dhcp_timeout=config.dhcp_timeout,
             docker_user=DockerUser(),
         )
+        engine = LocalEngine(host)
+        await engine.flannels.load()  # before the cluster is read: these networks are part of it
         await host.load()
     except BaseException:
         worker.close()
         await local.close()
         raise
-    engine = LocalEngine(host)
-    if await engine.flannels.load():
-        await host.refresh()
     return engine
 
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from wefted.engine.flannels import Flannels, Joined
+from wefted.engine.operations import FlannelWatch
 from wefted.errors import WeftedError
 from wefted.model import flannel_lease
 from wefted.model.objects import IPNetwork
@@ -25,6 +26,8 @@ class FlannelService:
     def __init__(self, flannels: Flannels) -> None:
         self._flannels = flannels
         self._tasks: dict[str, tuple[Joined, asyncio.Task[None]]] = {}
+        self._told: dict[str, str] = {}
+        self._watches: dict[FlannelWatch, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Follow what is joined and left, until cancelled."""
@@ -34,7 +37,7 @@ class FlannelService:
                 self._follow()
                 await self._flannels.changed.wait()
         finally:
-            tasks = [task for _, task in self._tasks.values()]
+            tasks = [*(task for _, task in self._tasks.values()), *self._watches.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -50,6 +53,20 @@ class FlannelService:
         for name in joined:
             if name not in self._tasks:
                 self._tasks[name] = joined[name], asyncio.create_task(self._keep(joined[name]))
+        wanted = set(self._flannels.watches.values())
+        for watch in set(self._watches) - wanted:
+            self._watches.pop(watch).cancel()
+        for watch in wanted - set(self._watches):
+            self._watches[watch] = asyncio.create_task(self._watch(watch))
+
+    async def _watch(self, watch: FlannelWatch) -> None:
+        """Join what comes under a prefix, for ever."""
+        while True:
+            try:
+                await self._flannels.follow(watch)
+            except WeftedError as error:
+                log.warning("networks not seen", extra={"prefix": watch.prefix, "error": error.message})
+            await asyncio.sleep(RETRY)
 
     async def _keep(self, joined: Joined) -> None:
         """Hold one subnet. Errors are told in `wefted flannel ls`, and it goes on."""
@@ -61,16 +78,21 @@ class FlannelService:
                 lease = await self._flannels.renew(joined)
                 write(path, self._flannels.subnet_env(joined))
                 joined.ready.set()
+                self._warn(joined, self._flannels.trouble(joined))
                 log.info("subnet", extra={"network": joined.request.name, "subnet": flannel_lease.key(lease)})
                 pause = flannel_lease.TTL - joined.request.renew_margin
             except (WeftedError, OSError) as error:
-                told = error.message if isinstance(error, WeftedError) else str(error)
-                if told != joined.error:
-                    log.warning("no subnet", extra={"network": joined.request.name, "error": told})
-                joined.error = told
+                joined.error = error.message if isinstance(error, WeftedError) else str(error)
+                self._warn(joined, joined.error)
                 pause = RETRY
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(joined.woken.wait(), pause)
+
+    def _warn(self, joined: Joined, trouble: str) -> None:
+        """Log what is wrong with a network, once."""
+        if trouble and self._told.get(joined.request.name) != trouble:
+            log.warning("trouble with a flannel network", extra={"network": joined.request.name, "error": trouble})
+        self._told[joined.request.name] = trouble
 
 
 def write(path: Path, text: str) -> None:

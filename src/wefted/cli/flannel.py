@@ -1,4 +1,4 @@
-"""`wefted flannel`: join, ls, leave."""
+"""`wefted flannel`: join, watch, ls, leave."""
 
 from __future__ import annotations
 
@@ -32,12 +32,37 @@ def flannel() -> None:
 @option("--public-ip", metavar="IP", default="", help="What peers send to [default: the underlay address].")
 @option("--public-ipv6", "public_ip6", metavar="IP", default="", help="The same for IPv6.")
 @option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
+@option("--blackhole", is_flag=True, help="Drop what is for this host's subnet while nothing of it is there.")
 @option("--subnet-file", metavar="FILE", default="/run/flannel/subnet.env", show_default=True, help="What Docker reads.")
 @json_option
 @click.pass_obj
 def join(config: Config, /, as_json: bool, **flags: Any) -> None:
     """Take a subnet in a network of flannel's, and keep it. The store of this host must be the etcd that has it."""
     show(perform(config, "flannel.join", flags), as_json, lambda found: [f"{found['name']} joined"])
+
+
+@flannel.command(
+    epilog="""
+    wefted flannel watch /nets
+    wefted flannel watch /nets --only blue --only green --masquerade
+    wefted flannel watch /nets --stop
+    """
+)
+@click.argument("prefix")
+@option("--only", metavar="NAME", multiple=True, help="Only networks of these names.")
+@option("--stop", is_flag=True, help="Join no further ones; what is joined stays.")
+@option("--public-ip", metavar="IP", default="", help="What peers send to [default: the underlay address].")
+@option("--public-ipv6", "public_ip6", metavar="IP", default="", help="The same for IPv6.")
+@option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
+@option("--blackhole", is_flag=True, help="Drop what is for this host's subnets while nothing of them is there.")
+@option("--subnet-dir", metavar="DIR", default="/run/flannel/networks", show_default=True, help="Where the files NAME.env are.")
+@json_option
+@click.pass_obj
+def watch(config: Config, /, as_json: bool, **flags: Any) -> None:
+    """Join every network that has a configuration at PREFIX/NAME/config, now and later."""
+    show(
+        perform(config, "flannel.watch", flags), as_json, lambda found: [f"watched: {' '.join(found['prefixes']) or 'nothing'}"]
+    )
 
 
 @flannel.command(epilog="wefted flannel ls")

@@ -69,8 +69,8 @@ def _beside_agent(settings: Settings, remote: RemoteEngine) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    for join in settings.joins:
-        complete(remote.call("flannel.join", join))
+    for operation, parameters in settings.calls:
+        complete(remote.call(operation, parameters))
     ready = threading.Event()
     with _health(settings, ready.is_set):
         told = ""
@@ -110,8 +110,8 @@ def _as_agent(settings: Settings, config: Config) -> int:
     async def join_all(engine: LocalEngine) -> None:
         if not engine.host.node.underlay and not settings["public-ip"]:
             raise UsageError("Failed to find any valid interface to use: no default route", "choose one: -iface=eth0")
-        for join in settings.joins:
-            await engine.call("flannel.join", join)
+        for operation, parameters in settings.calls:
+            await engine.call(operation, parameters)
         while _missing(settings, await engine.call("flannel.list", {})):
             await asyncio.sleep(LOOK)
         ready.set()

@@ -95,21 +95,51 @@ class Settings:
     @property
     def joins(self) -> tuple[dict[str, Any], ...]:
         """The parameters of `flannel.join` for each network."""
-        names = [name.strip() for name in self["networks"].split(",") if name.strip()]
-        prefix = "/" + self["etcd-prefix"].strip("/")
+        names, prefix = self.names, "/" + self["etcd-prefix"].strip("/")
+        if self["watch-networks"]:
+            return ()
         if not names:
             return (self._join("flannel", prefix, self["subnet-file"]),)
         return tuple(self._join(name, f"{prefix}/{name}", f"{self['subnet-dir'].rstrip('/')}/{name}.env") for name in names)
+
+    @property
+    def calls(self) -> list[tuple[str, dict[str, Any]]]:
+        """What our agent is asked to do: operations and their parameters."""
+        watch = [("flannel.watch", self.watch)] if self.watch is not None else []
+        return [*watch, *(("flannel.join", join) for join in self.joins)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The networks that `-networks` names."""
+        return tuple(name.strip() for name in self["networks"].split(",") if name.strip())
+
+    @property
+    def watch(self) -> dict[str, Any] | None:
+        """The parameters of `flannel.watch`, or None without `-watch-networks`."""
+        if not self["watch-networks"]:
+            return None
+        return {
+            "prefix": "/" + self["etcd-prefix"].strip("/"),
+            "only": list(self.names),
+            "subnet_dir": self["subnet-dir"],
+            **self._common(),
+        }
 
     def _join(self, name: str, prefix: str, file: str) -> dict[str, Any]:
         return {
             "name": name,
             "prefix": prefix,
             "subnet_file": file,
+            **self._common(),
+        }
+
+    def _common(self) -> dict[str, Any]:
+        return {
             "masquerade": self["ip-masq"],
             "public_ip": self["public-ip"],
             "public_ip6": self["public-ipv6"],
             "renew_margin": 60.0 * self["subnet-lease-renew-margin"],
+            "blackhole": self["ip-blackhole-route"],
         }
 
 

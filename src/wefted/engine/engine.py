@@ -75,6 +75,7 @@ class LocalEngine:
             "dns.list": self.names.list_all,
             "dns.lookup": self.names.lookup,
             "flannel.join": self.flannels.join,
+            "flannel.watch": self.flannels.watch,
             "flannel.list": self.flannels.list_all,
             "flannel.leave": self.flannels.leave,
             "plan": self._plan,

@@ -83,6 +83,9 @@ class Keeper:
     async def _configuration(self) -> tuple[Network, Config]:
         item = (await self.store.read(f"networks/{self.name}")).items.get(f"networks/{self.name}")
         if item is None or item.value is None:
+            trouble = self.store.memory(self.name).trouble
+            if trouble and not trouble.endswith("is not there"):
+                raise UsageError(trouble, "put a right one: etcdctl put PREFIX/config JSON")
             raise NotFound(f"flannel network {self.name!r} has no configuration", "put one: etcdctl put PREFIX/config JSON")
         network = codec.loads(Network, item.value)
         if network.backend not in BACKENDS:

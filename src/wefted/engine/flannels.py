@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from wefted.errors import InUse, NotFound, Unreachable, UsageError
+from wefted.errors import InUse, NotFound, Unreachable, UsageError, WeftedError
 from wefted.model import codec, flannel_lease, spec
 from wefted.model.flannel import Config, parse
 from wefted.model.flannel_lease import FlannelLease
 from wefted.model.flannel_network import CONFIG_LABEL
+from wefted.model.network import Network
 from wefted.model.objects import HOST, IPNetwork
 from wefted.model.records import Delete, Put
 from wefted.store.flannel import FlannelStore, Mount
@@ -22,7 +23,7 @@ from wefted.store.flannel import FlannelStore, Mount
 from . import keys
 from .flannel import Keeper
 from .host import Host
-from .operations import FlannelJoin, NetworkName, Nothing
+from .operations import FlannelJoin, FlannelWatch, NetworkName, Nothing
 
 log = logging.getLogger("wefted.flannel")
 
@@ -45,15 +46,19 @@ class Flannels:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.joined: dict[str, Joined] = {}
+        self.watches: dict[str, FlannelWatch] = {}
+        """Prefixes under which every network is joined."""
         self.changed = asyncio.Event()
         """Set when a network was joined or left."""
 
-    async def load(self) -> bool:
-        """Join again what was joined before a restart; tell whether that was anything."""
+    async def load(self) -> None:
+        """Join again what was joined before a restart, with the configurations that were seen last."""
         for item in (await self._host.local.read(keys.LOCAL_FLANNEL)).items.values():
             request = codec.loads(FlannelJoin, item.value or b"")
-            self._enter(request, ())
-        return bool(self.joined)
+            self._enter(request, (), await self._remembered(request.name))
+        for item in (await self._host.local.read(keys.LOCAL_FLANNEL_WATCH)).items.values():
+            watch = codec.loads(FlannelWatch, item.value or b"")
+            self.watches[watch.prefix] = watch
 
     async def join(self, request: FlannelJoin) -> Any:
         """Join, or change how. The subnet is there a moment later: see `list_all`. Raises `UsageError`, `InUse`."""
@@ -65,14 +70,47 @@ class Flannels:
                 f"leave it first: wefted flannel leave {request.name}",
             )
         if known is None or known.request != request:
+            remembered = ""
             if known is None:
                 self._free_name(request.name)
             else:
+                remembered = self._store().memory(request.name).text
                 self._store().unmount(request.name)
-            known = self._enter(request, known.keeper.before if known is not None else ())
+            known = self._enter(request, known.keeper.before if known is not None else (), remembered)
             await self._host.local.write([Put(keys.LOCAL_FLANNEL + request.name, codec.dumps(request))])
             self.changed.set()
         return self._json(known)
+
+    async def watch(self, request: FlannelWatch) -> Any:
+        """Join all networks under a prefix, or no further ones. Raises `UsageError`."""
+        self._store()
+        request = replace(request, prefix=f"/{request.prefix.strip('/')}/")
+        key = keys.LOCAL_FLANNEL_WATCH + request.prefix.strip("/")
+        if request.stop:
+            self.watches.pop(request.prefix, None)
+            await self._host.local.write([Delete(key)])
+        else:
+            self.watches[request.prefix] = request
+            await self._host.local.write([Put(key, codec.dumps(request))])
+        self.changed.set()
+        return {"prefixes": sorted(self.watches)}
+
+    async def follow(self, watch: FlannelWatch) -> None:
+        """Join what comes under a prefix, and leave what is deleted there, until cancelled."""
+        async with contextlib.aclosing(self._store().names(watch.prefix)) as news:
+            async for there, gone in news:
+                for name in sorted(there if not watch.only else there & set(watch.only)):
+                    await self._told(self.join(_one_of(watch, name)), name)
+                for name in sorted(gone):
+                    joined = self.joined.get(name)
+                    if joined is not None and joined.request.prefix == f"{watch.prefix}{name}":
+                        await self._told(self.leave(NetworkName(name=name)), name)
+
+    async def _told(self, doing: Awaitable[Any], name: str) -> None:
+        try:
+            await doing
+        except WeftedError as error:
+            log.warning("network not followed", extra={"network": name, "error": error.message})
 
     async def leave(self, request: NetworkName) -> Any:
         """Give the subnet back. Raises `NotFound`, and `InUse` while containers of this host are in the network."""
@@ -121,9 +159,11 @@ class Flannels:
 
     async def renew(self, joined: Joined) -> FlannelLease:
         """Take or renew the subnet, and make the kernel follow. Raises what `Keeper.acquire` raises."""
+        before = joined.keeper.held
         lease = await joined.keeper.acquire()
         async with self._host.lock:
-            await self._host.refresh()
+            if lease != before or not self._holds(joined):
+                await self._host.refresh()
             await self._host.converge({HOST})
         joined.error = ""
         return lease
@@ -141,10 +181,20 @@ class Flannels:
         own = {lease.block for lease in self._host.view.leases_of(joined.request.name) if lease.node == self._host.node.id}
         return held is not None and set(held.subnets) <= own
 
-    def _enter(self, request: FlannelJoin, before: Sequence[IPNetwork]) -> Joined:
+    def trouble(self, joined: Joined) -> str:
+        """Return what is wrong with the configuration of a network that goes on with an earlier one, or ""."""
+        return self._store().memory(joined.request.name).trouble
+
+    async def _remembered(self, name: str) -> str:
+        """Return the configuration that a network had when the cluster was last seen, or ""."""
+        key = keys.LOCAL_CLUSTER + keys.network(name)
+        item = (await self._host.local.read(key)).items.get(key)
+        return dict(codec.loads(Network, item.value).labels).get(CONFIG_LABEL, "") if item and item.value else ""
+
+    def _enter(self, request: FlannelJoin, before: Sequence[IPNetwork], remembered: str = "") -> Joined:
         prefix = f"/{request.prefix.strip('/')}/"
         store = self._store()
-        store.mount(Mount(request.name, prefix, request.masquerade))
+        store.mount(Mount(request.name, prefix, request.masquerade, request.blackhole), remembered)
         public, public6 = self._public(request)
         keeper = Keeper(store, request.name, self._host.node, public, public6, before)
         joined = self.joined[request.name] = Joined(request, keeper)
@@ -176,5 +226,19 @@ class Flannels:
             "public": [str(a) for a in (joined.keeper.public, joined.keeper.public6) if a is not None],
             "file": joined.request.subnet_file,
             "masquerade": joined.request.masquerade,
-            "error": joined.error,
+            "error": joined.error or self.trouble(joined),
         }
+
+
+def _one_of(watch: FlannelWatch, name: str) -> FlannelJoin:
+    """Return how a network under a watched prefix is joined."""
+    return FlannelJoin(
+        name=name,
+        prefix=f"{watch.prefix}{name}",
+        masquerade=watch.masquerade,
+        public_ip=watch.public_ip,
+        public_ip6=watch.public_ip6,
+        subnet_file=f"{watch.subnet_dir.rstrip('/')}/{name}.env",
+        renew_margin=watch.renew_margin,
+        blackhole=watch.blackhole,
+    )

@@ -171,6 +171,25 @@ class FlannelJoin:
     subnet_file: str = "/run/flannel/subnet.env"
     renew_margin: float = 3600.0
     """Seconds before the end of the lease at which it is renewed."""
+    blackhole: bool = False
+    """Drop what is for this host's subnet while nothing of it is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlannelWatch:
+    """Every network that has a configuration at `PREFIX/NAME/config`, now and later; `only` these names, if some are given."""
+
+    prefix: str
+    only: tuple[str, ...] = ()
+    stop: bool = False
+    """Join no further ones; what is joined stays."""
+    subnet_dir: str = "/run/flannel/networks"
+    """Where the environment files are, NAME.env."""
+    masquerade: bool = False
+    public_ip: str = ""
+    public_ip6: str = ""
+    renew_margin: float = 3600.0
+    blackhole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +239,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "dns.list": Operation(Nothing, "List the names of every endpoint."),
     "dns.lookup": Operation(Lookup, "Tell what a name or an address stands for."),
     "flannel.join": Operation(FlannelJoin, "Take a subnet in a network of flannel's, and keep it."),
+    "flannel.watch": Operation(FlannelWatch, "Join every network of flannel's under a prefix, as they come."),
     "flannel.list": Operation(Nothing, "List the networks of flannel's that this host has joined."),
     "flannel.leave": Operation(NetworkName, "Give the subnet in a network of flannel's back."),
     "plan": Operation(Plan, "Show what apply would change; without a document, what reconcile would repair."),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from wefted.interfaces import Feature
 
+from .blackhole import Blackhole
 from .expose import Expose
 from .isolation import Isolation
 from .masquerade import Masquerade
@@ -13,4 +14,4 @@ from .publish import Publish
 from .resolve import Resolve
 from .shape import Shape
 
-FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Resolve(), Shape())
+FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Resolve(), Shape(), Blackhole())

@@ -44,10 +44,11 @@ _DATA: Mapping[str, Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 """What a lease of a backend announces -> flannel's key and type, in the order in which flannel writes them."""
 
 
-def network_of(name: str, prefix: str, text: str, masquerade: bool) -> Network:
+def network_of(name: str, prefix: str, text: str, masquerade: bool, blackhole: bool = False) -> Network:
     """Return the network that a configuration describes. Raises `UsageError`.
 
-    flannel lets everybody reach the containers; masquerading is each host's own choice (`-ip-masq`).
+    flannel lets everybody reach the containers; masquerading (`-ip-masq`) and dropping what is for none of them
+    (`-ip-blackhole-route`) are each host's own choice.
     """
     config = parse(text, f"{prefix}config")
     return Network(
@@ -59,7 +60,7 @@ def network_of(name: str, prefix: str, text: str, masquerade: bool) -> Network:
         masquerade=masquerade,
         isolated=False,
         exposed=True,
-        options=tuple(sorted(_options(config).items())),
+        options=tuple(sorted({**_options(config), **({"blackhole": "on"} if blackhole else {})}.items())),
         labels=((CONFIG_LABEL, text), (PREFIX_LABEL, prefix)),
     )
 

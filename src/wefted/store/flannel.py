@@ -36,6 +36,16 @@ class Mount:
     name: str
     prefix: str
     masquerade: bool = False
+    blackhole: bool = False
+    """Whether this host drops what is for its subnet and for no container of it."""
+
+
+@dataclass
+class Memory:
+    """The last configuration of a network that could be used, and what is wrong with the one that stands in etcd now."""
+
+    text: str = ""
+    trouble: str = ""
 
 
 @dataclass
@@ -43,27 +53,41 @@ class _View:
     """What is known of one mount: raw items by the last part of their key."""
 
     mount: Mount
+    memory: Memory
     config: Item | None = None
     leases: dict[str, Item] = field(default_factory=dict)
     owners: dict[str, Item] = field(default_factory=dict)
 
     def items(self) -> Iterator[Item]:
         """Yield everything, translated."""
-        if self.config is not None:
-            yield self.network(self.config)
+        if self.config is not None or self.memory.text:
+            yield self.network(self.config or Item(CONFIG, None, 0))
         for key in self.leases:
             yield from self.blocks(key)
 
     def network(self, config: Item) -> Item:
-        """Return the network's item; without a value when the configuration is gone or wrong."""
-        value = None
-        if config.value is not None:
-            try:
-                text = config.value.decode()
-                value = codec.dumps(network_of(self.mount.name, self.mount.prefix, text, self.mount.masquerade))
-            except (UsageError, UnicodeDecodeError):
-                value = None
+        """Return the network's item. Where the configuration is gone or wrong it is the one before: its containers run."""
+        try:
+            text = self._text(config)
+            value: bytes | None = self._encoded(text)
+            self.memory.text, self.memory.trouble = text, ""
+        except UsageError as error:
+            self.memory.trouble = f"{error.message}; what it said before goes on" if self.memory.text else error.message
+            value = self._encoded(self.memory.text) if self.memory.text else None
         return Item(f"networks/{self.mount.name}", value, config.revision)
+
+    def _text(self, config: Item) -> str:
+        where = f"{self.mount.prefix}{CONFIG}"
+        if config.value is None:
+            raise UsageError(f"{where} is not there")
+        try:
+            return config.value.decode()
+        except UnicodeDecodeError:
+            raise UsageError(f"{where}: it is no text") from None
+
+    def _encoded(self, text: str) -> bytes:
+        mount = self.mount
+        return codec.dumps(network_of(mount.name, mount.prefix, text, mount.masquerade, mount.blackhole))
 
     def blocks(self, key: str) -> Iterator[Item]:
         """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable."""
@@ -85,6 +109,7 @@ class FlannelStore:
         self._root = root
         self._own = own
         self._mounts = {mount.name: mount for mount in mounts}
+        self._memories = {mount.name: Memory() for mount in mounts}
         self._watches: set[_Merged] = set()
 
     async def read(self, prefix: str) -> Snapshot:
@@ -123,19 +148,40 @@ class FlannelStore:
     async def close(self) -> None:
         await self._root.close()
 
-    def mount(self, mount: Mount) -> None:
-        """Show a network from now on, also in the watches that are under way. Raises `InUse` for a name that is taken."""
+    def mount(self, mount: Mount, remembered: str = "") -> None:
+        """Show a network from now on, also in the watches that are under way. Raises `InUse` for a name that is taken.
+
+        `remembered` is the configuration that it had; it counts while etcd has none that can be used.
+        """
         if mount.name in self._mounts:
             raise InUse(f"flannel network {mount.name!r} is joined already", "see them all: wefted flannel ls")
         self._mounts[mount.name] = mount
+        self._memories[mount.name] = Memory(remembered)
         for watch in self._watches:
             watch.add(mount)
 
     def unmount(self, name: str) -> None:
         """Show a network no longer."""
         mount = self._mounts.pop(name)
+        self._memories.pop(name)
         for watch in self._watches:
             watch.drop(mount)
+
+    def memory(self, name: str) -> Memory:
+        """Return what is remembered of a network's configuration."""
+        return self._memories.get(name) or Memory()
+
+    async def names(self, prefix: str) -> AsyncGenerator[tuple[frozenset[str], frozenset[str]], None]:
+        """Yield the networks that have a configuration right below `prefix`, and those whose configuration was deleted.
+
+        A network that is only missing, because etcd has lost its data, was not deleted.
+        """
+        async with aclosing(self._root.watch(prefix)) as news:  # type: ignore[type-var]
+            async for seen in news:
+                items = seen.items.values() if isinstance(seen, Snapshot) else seen
+                found = {name: item for item in items if (name := _network_name(prefix, item.key))}
+                there = frozenset(name for name, item in found.items() if item.value is not None)
+                yield there, frozenset(found) - there
 
     async def keep_lease(
         self, name: str, node: str, lease: FlannelLease, expect: int | None, ttl: float | None = flannel_lease.TTL
@@ -167,10 +213,14 @@ class FlannelStore:
         return f"{mount.prefix}{CONFIG}", f"{mount.prefix}{SUBNETS}", f"{self._own}{OWNERS}{mount.name}/"
 
     def _view(self, mount: Mount, items: Iterable[Item]) -> _View:
-        view = _View(mount)
+        view = self.view_of(mount)
         for item in items:
             self.take(view, item)
         return view
+
+    def view_of(self, mount: Mount) -> _View:
+        """Return an empty view of a mount."""
+        return _View(mount, self._memories.setdefault(mount.name, Memory()))
 
     def take(self, view: _View, item: Item) -> tuple[Item, ...]:
         """Enter a raw item into a view; return what changes by it."""
@@ -228,7 +278,7 @@ class _Merged:
         self._root = root
         self._own_prefix = own
         self._own: dict[str, Item] | None = None
-        self._views = {mount.prefix: _View(mount) for mount in mounts}
+        self._views = {mount.prefix: store.view_of(mount) for mount in mounts}
         self._waiting = {own, *self._views}
         """The places that have not told what there is."""
         self._revision = 0
@@ -237,7 +287,7 @@ class _Merged:
 
     def add(self, mount: Mount) -> None:
         """Watch one more place; until it has told what is there, nothing is yielded."""
-        self._views[mount.prefix] = _View(mount)
+        self._views[mount.prefix] = self._store.view_of(mount)
         self._waiting.add(mount.prefix)
         self._start(mount.prefix)
 
@@ -337,6 +387,12 @@ def _owner(lease: Item, owner: Item | None) -> str:
     if owner is None or not owner.value or owner.revision < lease.revision:
         return ""
     return owner.value.decode(errors="replace")
+
+
+def _network_name(prefix: str, key: str) -> str:
+    """Return the name of the network whose configuration a key is, or ""."""
+    name, _, rest = key.removeprefix(prefix).partition("/")
+    return name if rest == CONFIG else ""
 
 
 def _touch(one: str, other: str) -> bool:

@@ -119,7 +119,8 @@ async def test_a_watch_tells_of_both(root: MemoryStore, store: FlannelStore) -> 
     await root.write([Put("/wefted/nodes/n2", b"{}")])
     assert await next_keys() == {"nodes/n2": True}
     await root.write([Delete(f"{PREFIX}config")])
-    assert await next_keys() == {"networks/old": False}
+    assert await next_keys() == {"networks/old": True}, "its containers run on"
+    assert store.memory("old").trouble == f"{PREFIX}config is not there; what it said before goes on"
 
 
 async def test_what_is_flannels_is_not_changed_by_us(root: MemoryStore, store: FlannelStore) -> None:
