@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from wefted.model import codec
-from wefted.model.flannel_network import is_flannel
+from wefted.model.flannel_network import STRANGER, is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network
 from wefted.model.node import Node
@@ -49,7 +49,8 @@ class ClusterView:
         changed: set[str] = set()
         for item in items:
             self.revision = max(self.revision, item.revision, revision)
-            if self.revisions.get(item.key, -1) >= item.revision:
+            known = self.revisions.get(item.key, -1)
+            if known > item.revision or (known == item.revision and not self._is_named_now(item)):
                 continue
             changed.add(item.key)
             if item.value is None:
@@ -88,6 +89,13 @@ class ClusterView:
     def node_name(self, node_id: str) -> str:
         found = self.nodes.get(node_id)
         return found.name if found else node_id
+
+    def _is_named_now(self, item: Item) -> bool:
+        """Tell whether an item says whose a block is that was a stranger's: of flannel's leases the owner is told apart."""
+        known = self.leases.get(item.key)
+        if known is None or item.value is None or not known.node.startswith(STRANGER):
+            return False
+        return not codec.loads(Lease, item.value).node.startswith(STRANGER)
 
     def _table(self, key: str) -> tuple[dict[str, Any], Any, str] | None:
         for prefix, kind in _TYPES:

@@ -21,7 +21,7 @@ from wefted.errors import Conflict, Exhausted, NotFound, Unsupported, UsageError
 from wefted.model import codec, flannel, flannel_lease
 from wefted.model.flannel import Config
 from wefted.model.flannel_lease import FlannelLease
-from wefted.model.flannel_network import CONFIG_LABEL, lease_of
+from wefted.model.flannel_network import CONFIG_LABEL, PREFIX_LABEL, lease_of
 from wefted.model.lease import Lease
 from wefted.model.network import Network
 from wefted.model.node import Node
@@ -49,11 +49,13 @@ class Keeper:
     before: Sequence[IPNetwork] = ()
     random: Random = field(default_factory=Random)
     held: FlannelLease | None = None
+    revision: int = 0
+    """Of the last write of its record."""
 
     async def acquire(self) -> FlannelLease:
-        """Take or renew this host's lease. Raises `NotFound` without a configuration, `UsageError` for a wrong one,
+        """Take or renew this host's lease.
 
-        `Exhausted` when no subnet is left, `Unsupported` for a backend that we do not have, `Unreachable`.
+        Raises `NotFound` without a configuration, `UsageError` for a wrong one, `Exhausted` without a free subnet, `Unreachable`.
         """
         network, config = await self._configuration()
         if network.backend == "host-gw":
@@ -88,8 +90,6 @@ class Keeper:
                 raise UsageError(trouble, "put a right one: etcdctl put PREFIX/config JSON")
             raise NotFound(f"flannel network {self.name!r} has no configuration", "put one: etcdctl put PREFIX/config JSON")
         network = codec.loads(Network, item.value)
-        if network.backend not in BACKENDS:
-            raise Unsupported(f"flannel network {self.name!r} wants the backend {network.backend!r}, which wefted has not")
         return network, flannel.parse(dict(network.labels)[CONFIG_LABEL], self.name)
 
     def _refuse_translated(self, network: Network) -> None:
@@ -135,7 +135,7 @@ class Keeper:
         if reserved and item is not None and item.value == flannel_lease.encode(lease) and self.held == lease:
             return
         ttl = None if reserved else flannel_lease.TTL
-        await self.store.keep_lease(self.name, self.node.id, lease, expect, ttl)
+        self.revision = await self.store.keep_lease(self.name, self.node.id, lease, expect, ttl)
 
     async def _leave_others(self, raw: Mapping[str, Item], nodes: Mapping[str, str], kept: FlannelLease) -> None:
         """Give back further leases of this host, of a configuration that was."""
@@ -149,3 +149,14 @@ def _fits(lease: FlannelLease, config: Config) -> bool:
     return len(lease.subnets) == len(config.ranges) and all(
         any(each.holds(subnet) for subnet in lease.subnets) for each in config.ranges
     )
+
+
+def validate(network: Network) -> None:
+    """Raise `UsageError` for a configuration that is right for flannel, and that we cannot follow."""
+    where = f"{dict(network.labels)[PREFIX_LABEL]}config"
+    if network.backend not in BACKENDS:
+        raise Unsupported(f"{where}: wefted has no backend {network.backend!r}", f"it has: {', '.join(BACKENDS)}")
+    try:
+        BACKENDS[network.backend].validate(network)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", error.hint) from None

@@ -21,7 +21,7 @@ from wefted.model.records import Delete, Put
 from wefted.store.flannel import FlannelStore, Mount
 
 from . import keys
-from .flannel import Keeper
+from .flannel import Keeper, validate
 from .host import Host
 from .operations import FlannelJoin, FlannelWatch, NetworkName, Nothing
 
@@ -38,6 +38,8 @@ class Joined:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the subnet must be looked after: its record or the configuration changed."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    busy: bool = False
+    """Whether its record is being written: what the watch tells of it meanwhile may be half of that."""
 
 
 class Flannels:
@@ -147,7 +149,7 @@ class Flannels:
         """Wake the keepers whose record is gone, or whose configuration has changed; `changed` has the cluster's keys."""
         for name, joined in self.joined.items():
             network = keys.network(name) in changed
-            lost = any(key.startswith(keys.leases_of(name)) for key in changed) and not self._holds(joined)
+            lost = not joined.busy and any(key.startswith(keys.leases_of(name)) for key in changed) and not self._holds(joined)
             if network or lost:
                 joined.woken.set()
 
@@ -159,12 +161,17 @@ class Flannels:
 
     async def renew(self, joined: Joined) -> FlannelLease:
         """Take or renew the subnet, and make the kernel follow. Raises what `Keeper.acquire` raises."""
-        before = joined.keeper.held
-        lease = await joined.keeper.acquire()
-        async with self._host.lock:
-            if lease != before or not self._holds(joined):
-                await self._host.refresh()
-            await self._host.converge({HOST})
+        joined.busy = True
+        try:
+            before = joined.keeper.held
+            lease = await joined.keeper.acquire()
+            async with self._host.lock:
+                await self._take(joined, lease, before)
+                await self._host.converge({HOST})
+        finally:
+            joined.busy = False
+        if not self._holds(joined):
+            joined.woken.set()
         joined.error = ""
         return lease
 
@@ -175,6 +182,14 @@ class Flannels:
         assert joined.keeper.held is not None
         mtu = self._host.segment(network).mtu
         return flannel_lease.subnet_env(config, joined.keeper.held, mtu, joined.request.masquerade)
+
+    async def _take(self, joined: Joined, lease: FlannelLease, before: FlannelLease | None) -> None:
+        """Bring what was written into the view; where it is new, with what the cluster says beside it."""
+        keeper = joined.keeper
+        if lease != before:
+            await self._host.refresh()
+        elif keeper.revision:
+            await self._host.take(keeper.store.items_of(keeper.name, keeper.node.id, lease, keeper.revision))
 
     def _holds(self, joined: Joined) -> bool:
         held = joined.keeper.held
@@ -206,6 +221,7 @@ class Flannels:
             raise UsageError(
                 "flannel's networks are in etcd, and this host's store is not", "wefted up --store etcd://HOST:2379"
             )
+        store.validate = validate
         return store
 
     def _public(self, request: FlannelJoin) -> tuple[IPv4Address | None, IPv6Address | None]:

@@ -6,8 +6,11 @@ flannel knows stands in two labels, so that nothing is lost on the way back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from wefted.errors import UsageError
 
 from .flannel import Config, parse
 from .flannel_lease import FlannelLease
@@ -18,6 +21,8 @@ PREFIX_LABEL, CONFIG_LABEL = "flannel.prefix", "flannel.config"
 """Where in etcd a network has its records, and its configuration as it was written."""
 STRANGER = "flannel:"
 """Begins the id of a node of which nothing but its public address is known: it runs flanneld."""
+
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 _OPTIONS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
     "udp": {"port": ("Port", 8285)},
@@ -56,7 +61,7 @@ def network_of(name: str, prefix: str, text: str, masquerade: bool, blackhole: b
         driver="bridge",
         backend=config.backend_type,
         subnets=tuple(Subnet(prefix=each.network) for each in config.ranges),
-        mtu=int(config.option("MTU", 0) or 0),
+        mtu=_mtu(config, f"{prefix}config"),
         masquerade=masquerade,
         isolated=False,
         exposed=True,
@@ -117,12 +122,25 @@ def _options(config: Config) -> dict[str, str]:
     return options | _devices(config, options)
 
 
+def _mtu(config: Config, source: str) -> int:
+    found = config.option("MTU", 0) or 0
+    if not isinstance(found, int) or not 0 <= found <= 65535:
+        raise UsageError(f"{source}: MTU is no number of bytes: {found!r}")
+    return found
+
+
 def _announced(backend: str, data: Any) -> tuple[tuple[str, str], ...]:
     words = _DATA.get(backend)
     if words is None:
         return (("data", data),) if isinstance(data, str) else ()
     fields = data if isinstance(data, dict) else {}
-    return tuple(sorted((ours, str(fields[theirs])) for ours, (theirs, _) in words.items() if theirs in fields))
+    return tuple(sorted((ours, str(fields[theirs])) for ours, (theirs, _) in words.items() if _is_sound(theirs, fields)))
+
+
+def _is_sound(name: str, fields: Mapping[str, Any]) -> bool:
+    """Tell whether a field is there, and what it must be: others' mistakes must not come as far as the kernel."""
+    value = fields.get(name)
+    return _MAC.fullmatch(str(value)) is not None if name == "VtepMAC" else value is not None
 
 
 def _told(backend: str, lease: Lease) -> Any:

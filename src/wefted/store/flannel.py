@@ -12,7 +12,7 @@ transaction, because a public address may be that of many hosts behind one route
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -54,6 +54,7 @@ class _View:
 
     mount: Mount
     memory: Memory
+    validate: Callable[[Network], None]
     config: Item | None = None
     leases: dict[str, Item] = field(default_factory=dict)
     owners: dict[str, Item] = field(default_factory=dict)
@@ -87,23 +88,30 @@ class _View:
 
     def _encoded(self, text: str) -> bytes:
         mount = self.mount
-        return codec.dumps(network_of(mount.name, mount.prefix, text, mount.masquerade, mount.blackhole))
+        network = network_of(mount.name, mount.prefix, text, mount.masquerade, mount.blackhole)
+        self.validate(network)
+        return codec.dumps(network)
 
     def blocks(self, key: str) -> Iterator[Item]:
-        """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable."""
+        """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable.
+
+        They have the revision of the lease: news of the owner may come before or after those of the lease, with one revision.
+        """
         found, owner = self.leases[key], self.owners.get(key)
-        revision = max(found.revision, owner.revision if owner is not None else 0)
         lease = flannel_lease.decode(key, found.value) if found.value is not None else None
         known = {b.block: b for b in blocks_of(self.mount.name, lease, _owner(found, owner))} if lease is not None else {}
         for subnet in flannel_lease.subnets_of(key) or ():
             if subnet is not None:
                 block = known.get(subnet)
                 name = f"leases/{self.mount.name}/{str(subnet).replace('/', '-')}"
-                yield Item(name, codec.dumps(block) if block is not None else None, revision)
+                yield Item(name, codec.dumps(block) if block is not None else None, found.revision)
 
 
 class FlannelStore:
     """Implements `Store` over a store of the whole etcd; `own` is the prefix of everything that is not flannel's."""
+
+    validate: Callable[[Network], None] = staticmethod(lambda network: None)
+    """Raises `UsageError` for a network that this host cannot make: then its configuration is a wrong one."""
 
     def __init__(self, root: Store, own: str, mounts: Iterable[Mount]) -> None:
         self._root = root
@@ -194,6 +202,14 @@ class FlannelStore:
         ]
         return await self._root.write(ops)
 
+    def items_of(self, name: str, node: str, lease: FlannelLease, revision: int) -> tuple[Item, ...]:
+        """Return what a watch will tell of a lease of ours that was written at `revision`."""
+        view = self.view_of(self._mounts[name])
+        key = flannel_lease.key(lease)
+        view.leases[key] = Item(key, flannel_lease.encode(lease), revision)
+        view.owners[key] = Item(key, node.encode(), revision)
+        return tuple(view.blocks(key))
+
     async def give_up_lease(self, name: str, key: str) -> None:
         """Delete a lease of ours, with its owner."""
         mount = self._mounts[name]
@@ -220,7 +236,7 @@ class FlannelStore:
 
     def view_of(self, mount: Mount) -> _View:
         """Return an empty view of a mount."""
-        return _View(mount, self._memories.setdefault(mount.name, Memory()))
+        return _View(mount, self._memories.setdefault(mount.name, Memory()), self.validate)
 
     def take(self, view: _View, item: Item) -> tuple[Item, ...]:
         """Enter a raw item into a view; return what changes by it."""
@@ -278,6 +294,8 @@ class _Merged:
         self._root = root
         self._own_prefix = own
         self._own: dict[str, Item] | None = None
+        self._owners: dict[str, Item] = {}
+        """Whose the leases are, also those of networks that are joined later."""
         self._views = {mount.prefix: store.view_of(mount) for mount in mounts}
         self._waiting = {own, *self._views}
         """The places that have not told what there is."""
@@ -287,7 +305,9 @@ class _Merged:
 
     def add(self, mount: Mount) -> None:
         """Watch one more place; until it has told what is there, nothing is yielded."""
-        self._views[mount.prefix] = self._store.view_of(mount)
+        view = self._views[mount.prefix] = self._store.view_of(mount)
+        for item in self._owners.values():
+            self._store.take(view, item)
         self._waiting.add(mount.prefix)
         self._start(mount.prefix)
 
@@ -359,7 +379,7 @@ class _Merged:
             for item in items:
                 self._store.take(view, item)
             return
-        self._own = {}
+        self._own, self._owners = {}, {}
         for view in self._views.values():
             view.owners = {}
         for item in items:
@@ -368,6 +388,7 @@ class _Merged:
     def _change(self, place: str, raw: Item) -> tuple[Item, ...]:
         if place != self._own_prefix:
             return self._store.take(self._views[place], raw)
+        self._note_owner(raw)
         owned = tuple(item for view in self._views.values() for item in self._store.take(view, raw))
         passed = self._store.passed([raw])
         for key, item in passed.items():
@@ -376,6 +397,13 @@ class _Merged:
             if item.value is None:
                 del self._own[key]
         return (*owned, *passed.values())
+
+    def _note_owner(self, raw: Item) -> None:
+        if not raw.key.startswith(f"{self._own_prefix}{OWNERS}"):
+            return
+        self._owners[raw.key] = raw
+        if raw.value is None:
+            del self._owners[raw.key]
 
     def _everything(self) -> Snapshot:
         views = (item for view in self._views.values() for item in view.items() if item.value is not None)
