@@ -72,7 +72,7 @@ def test_two_daemons_join_their_hosts_and_docker_gets_its_options(lab: Lab) -> N
     before = env(lab.host("h2"))
     for daemon in daemons:
         daemon.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
-        assert daemon.wait(20) == 0  # type: ignore[attr-defined]
+        assert daemon.wait(20) == 0, "flannel: panic: index out of range [0]"  # type: ignore[attr-defined]
     assert ping(lab.host("h1"), "c", address_of(rows["h2"])), "the traffic goes on without the daemon"
     again = flanneld(lab, "h2", "-ip-masq", "-iface=eth0")
     socket = ["test", "-S", "/run/wefted/wefted.sock"]
@@ -81,6 +81,38 @@ def test_two_daemons_join_their_hosts_and_docker_gets_its_options(lab: Lab) -> N
     assert env(lab.host("h2")) == before
     again.kill()  # type: ignore[attr-defined]
     again.wait()  # type: ignore[attr-defined]
+
+
+def test_several_networks_by_name_and_by_watching(lab: Lab) -> None:
+    """As flannel 0.7 had it; later versions need a daemon for each."""
+    h1, h2 = lab.host("h1"), lab.host("h2")
+    url = f"http://{h1.address}:2379"
+
+    def configure(name: str, number: int) -> None:
+        config = json.dumps({"Network": f"10.{number}.0.0/16", "Backend": {"Type": "vxlan", "VNI": number}})
+        h1.run(["etcdctl", f"--endpoints={url}", "put", f"{PREFIX}/{name}/config", config], env=ENV)
+
+    def file(host: Host, name: str) -> str:
+        return host.run(["cat", f"/run/flannel/networks/{name}.env"], check=False).stdout
+
+    for number, name in enumerate(("blue", "green"), 40):
+        configure(name, number)
+    daemons = [
+        flanneld(lab, "h1", "-iface=eth0", "-networks=blue,green", "-ip-blackhole-route"),
+        flanneld(lab, "h2", "-iface=eth0", "-watch-networks"),
+    ]
+    for host in (h1, h2):
+        for name, number in (("blue", 40), ("green", 41)):
+            wait_for(lambda: f"FLANNEL_NETWORK=10.{number}.0.0/16" in file(host, name), 10, name)  # noqa: B023
+    assert len(h1.run(["ip", "route", "show", "type", "blackhole"]).stdout.splitlines()) == 2
+    configure("red", 42)
+    wait_for(lambda: "FLANNEL_NETWORK=10.42.0.0/16" in file(h2, "red"), 5, "the network that came later")
+    assert not file(h1, "red")
+    found = {host.name: wefted(host, "network", "connect", "green", container(host, "g"))[0] for host in (h1, h2)}
+    wait_for(lambda: ping(h1, "g", address_of(found["h2"])), 5, "both hosts are in one network")
+    for daemon in daemons:
+        daemon.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
+        assert daemon.wait(20) == 0  # type: ignore[attr-defined]
 
 
 def test_beside_an_agent_it_is_a_door(lab: Lab) -> None:

@@ -55,7 +55,7 @@ class Keeper:
     async def acquire(self) -> FlannelLease:
         """Take or renew this host's lease.
 
-        Raises `NotFound` without a configuration, `UsageError` for a wrong one, `Exhausted` without a free subnet, `Unreachable`.
+        Raises `NotFound` without a configuration, `UsageError` for a wrong one, `Exhausted` when all is taken, `Unreachable`.
         """
         network, config = await self._configuration()
         if network.backend == "host-gw":

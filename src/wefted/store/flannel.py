@@ -70,11 +70,13 @@ class _View:
         """Return the network's item. Where the configuration is gone or wrong it is the one before: its containers run."""
         try:
             text = self._text(config)
-            value: bytes | None = self._encoded(text)
+            network = self._described(text)
+            self.validate(network)
             self.memory.text, self.memory.trouble = text, ""
+            value: bytes | None = codec.dumps(network)
         except UsageError as error:
             self.memory.trouble = f"{error.message}; what it said before goes on" if self.memory.text else error.message
-            value = self._encoded(self.memory.text) if self.memory.text else None
+            value = codec.dumps(self._described(self.memory.text)) if self.memory.text else None
         return Item(f"networks/{self.mount.name}", value, config.revision)
 
     def _text(self, config: Item) -> str:
@@ -86,11 +88,8 @@ class _View:
         except UnicodeDecodeError:
             raise UsageError(f"{where}: it is no text") from None
 
-    def _encoded(self, text: str) -> bytes:
-        mount = self.mount
-        network = network_of(mount.name, mount.prefix, text, mount.masquerade, mount.blackhole)
-        self.validate(network)
-        return codec.dumps(network)
+    def _described(self, text: str) -> Network:
+        return network_of(self.mount.name, self.mount.prefix, text, self.mount.masquerade, self.mount.blackhole)
 
     def blocks(self, key: str) -> Iterator[Item]:
         """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable.

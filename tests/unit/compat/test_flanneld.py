@@ -114,6 +114,14 @@ def test_several_networks_each_have_their_place_and_file() -> None:
     assert (one["name"], one["prefix"], one["renew_margin"]) == ("flannel", "/coreos.com/network", 1800.0)
 
 
+def test_all_networks_under_a_prefix_or_some_of_them_are_watched() -> None:
+    settings = read(["-watch-networks", "-networks=blue,green", "-etcd-prefix=nets", "-ip-blackhole-route", "-ip-masq"], {})
+    ((operation, watch),) = settings.calls
+    assert (operation, watch["prefix"], watch["only"]) == ("flannel.watch", "/nets", ["blue", "green"])
+    assert (watch["blackhole"], watch["masquerade"], watch["subnet_dir"]) == (True, True, "/run/flannel/networks")
+    assert read([], {}).calls == [("flannel.join", read([], {}).joins[0])]
+
+
 @pytest.mark.parametrize("words", ["-kube-subnet-mgr", "-kube-api-url=x", "-remote=a:1", "-subnet-lease-renew-margin=0"])
 def test_what_we_do_not_do_is_said(words: str) -> None:
     with pytest.raises(Unsupported):

@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from wefted.features import FEATURES
+from wefted.features.blackhole import METRIC
 from wefted.features.table import TABLE
 from wefted.kernel import marks
 from wefted.model.firewall import NftElement
@@ -16,6 +17,7 @@ from wefted.model.lease import Lease
 from wefted.model.network import Endpoint, Network, PortMapping, Segment, Subnet
 from wefted.model.node import Node
 from wefted.model.objects import HOST, KernelObject, Netns
+from wefted.model.route import Route
 
 PREFIXES = {4: "10.64.0.0/16", 6: "fd64::/64"}
 ADDRESSES = {4: "10.64.0.2/16", 6: "fd64::2/64"}
@@ -303,3 +305,15 @@ def test_only_plugged_containers_ask_our_name_server(versions: tuple[int, ...]) 
     asking = {f"asking{v} {{ {ADDRESSES[v].split('/')[0].removesuffix('2')}3 }}" for v in versions}
     assert planned(plain, plugged) == asking | {"resolvers4 { 192.0.2.53 }", "resolvers6 { 2001:db8::53 }"}
     assert planned(replace(plugged, ns=HOST)) == {"resolvers4 { 192.0.2.53 }", "resolvers6 { 2001:db8::53 }"}
+
+
+@families
+def test_what_nobody_has_is_dropped_where_the_network_asks_for_it(versions: tuple[int, ...]) -> None:
+    blocks = [ip_network(PREFIXES[v]) for v in versions]
+    for asked in ("on", ""):
+        asking = network(versions, options=(("blackhole", asked),))
+        leases = tuple(Lease(network="web", block=block, node="n1") for block in blocks)
+        segment = Segment(network=asking, node=Node(id="n1", name="h1"), leases=leases)
+        found = [o for feature in FEATURES for o in feature.plan(segment, ()) if isinstance(o, Route)]
+        wanted = [Route(destination=block, metric=METRIC, blackhole=True) for block in blocks]
+        assert found == (wanted if asked else [])

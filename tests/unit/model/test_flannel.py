@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from wefted.errors import UsageError
 from wefted.model import flannel, flannel_lease
 from wefted.model.flannel_lease import FlannelLease
+from wefted.model.flannel_network import network_of
 
 
 def ranges(text: str) -> list[tuple[str, int, str, str]]:
@@ -173,3 +174,10 @@ def test_subnet_env_is_what_flannel_writes() -> None:
     ]  # fmt: skip
     assert flannel_lease.previous_subnets(text) == (ip_network("10.5.34.0/24"), ip_network("fd00:12:13::/56"))
     assert flannel_lease.previous_subnets("FLANNEL_SUBNET=garbage\nnothing") == ()
+
+
+@pytest.mark.parametrize("mtu", ['"1400"', "-1", "70000", "1.5", "[1]"])
+def test_an_mtu_that_is_none_is_refused(mtu: str) -> None:
+    text = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":%s}}' % mtu  # noqa: UP031
+    with pytest.raises(UsageError, match=r"^/p/config: MTU is no number"):
+        network_of("n", "/p/", text, False)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, ip_network
 
 import pytest
 
+from wefted.engine.cluster import ClusterView
 from wefted.errors import Conflict, InUse, UsageError
 from wefted.model import codec, flannel_lease
 from wefted.model.flannel_lease import FlannelLease
 from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Network
-from wefted.model.records import Delete, Put, Snapshot
+from wefted.model.records import Delete, Item, Put, Snapshot
 from wefted.store.flannel import FlannelStore, Mount
 from wefted.store.memory import MemoryStore
 from wefted.testing.store_contract import Connect, StoreContract
@@ -161,3 +163,69 @@ async def test_a_network_is_joined_and_left_while_a_watch_is_under_way(root: Mem
     assert set((await store.read("")).items) == {"nodes/n1"}
     store.mount(Mount("old", PREFIX))
     assert await next_snapshot() == joined
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["lease first", "owner first"])
+def test_the_owner_of_a_lease_is_known_in_whatever_order_the_news_comes(store: FlannelStore, order: tuple[int, int]) -> None:
+    """Both are written at one revision, and told by two watches."""
+    view, cluster = store.view_of(Mount("old", PREFIX)), ClusterView()
+    for revision, public in ((5, "192.0.2.1"), (9, "192.0.2.2")):
+        lease = replace(MINE, public=IPv4Address(public))
+        news = (
+            Item(f"{PREFIX}subnets/10.5.7.0-24", flannel_lease.encode(lease), revision),
+            Item("/wefted/flannel/old/10.5.7.0-24", b"n1", revision),
+        )
+        for number in order:
+            cluster.update(store.take(view, news[number]))
+        (found,) = cluster.leases.values()
+        assert (found.node, found.underlay) == ("n1", (IPv4Address(public),))
+    cluster.update(store.take(view, Item(f"{PREFIX}subnets/10.5.7.0-24", flannel_lease.encode(MINE), 10)))
+    (found,) = cluster.leases.values()
+    assert found.node == "flannel:192.0.2.1", "somebody else wrote it since"
+
+
+async def test_owners_are_known_of_a_network_that_is_joined_later(root: MemoryStore) -> None:
+    late = FlannelStore(root, "/wefted/", [])
+    await root.write([
+        Put(f"{PREFIX}config", CONFIG), Put(f"{PREFIX}subnets/10.5.7.0-24", flannel_lease.encode(MINE)),
+        Put("/wefted/flannel/old/10.5.7.0-24", b"n1"),
+    ])  # fmt: skip
+    watch = late.watch("")
+    assert (await anext(watch)).items == {}  # type: ignore[union-attr]
+    late.mount(Mount("old", PREFIX))
+    seen = await anext(watch)
+    assert isinstance(seen, Snapshot)
+    assert [lease.node for lease in leases(seen).values()] == ["n1"]
+
+
+async def test_a_configuration_that_cannot_be_followed_is_a_wrong_one(root: MemoryStore, store: FlannelStore) -> None:
+    def refuse(network: Network) -> None:
+        raise UsageError("not here")
+
+    await root.write([Put(f"{PREFIX}config", CONFIG)])
+    known = (await store.read("networks/")).items["networks/old"]
+    store.validate = refuse
+    again = (await store.read("networks/")).items["networks/old"]
+    assert (again.value, store.memory("old").trouble) == (known.value, "not here; what it said before goes on")
+    fresh = FlannelStore(root, "/wefted/", [Mount("old", PREFIX)])
+    fresh.validate = refuse
+    assert (await fresh.read("networks/")).items == {}
+    assert fresh.memory("old").trouble == "not here"
+
+
+async def test_networks_under_a_prefix_are_told_as_they_come_and_go(root: MemoryStore, store: FlannelStore) -> None:
+    await root.write([Put("/many/blue/config", CONFIG), Put("/many/config", CONFIG), Put("/many/blue/subnets/x", b"")])
+    news = store.names("/many/")
+    assert await anext(news) == ({"blue"}, frozenset())
+    await root.write([Put("/many/red/config", CONFIG)])
+    assert await anext(news) == ({"red"}, frozenset())
+    await root.write([Delete("/many/blue/config")])
+    assert await anext(news) == (frozenset(), {"blue"})
+
+
+@pytest.mark.parametrize("mac", [None, "", 7, "62:36:36", "xx:36:36:1c:6d:33", "62:36:36:1c:6d:33; rm"])
+async def test_what_is_no_mac_does_not_come_as_far_as_the_kernel(root: MemoryStore, store: FlannelStore, mac: object) -> None:
+    value = {"PublicIP": "192.0.2.9", "BackendType": "vxlan", "BackendData": {"VNI": 7, "VtepMAC": mac}}
+    await root.write([Put(f"{PREFIX}config", CONFIG), Put(f"{PREFIX}subnets/10.5.34.0-24", json.dumps(value).encode())])
+    (found,) = leases(await store.read("")).values()
+    assert found.get("vtep_mac") == ""
