@@ -11,7 +11,7 @@ from pathlib import Path
 from wefted.engine.flannels import Flannels, Joined
 from wefted.engine.operations import FlannelWatch
 from wefted.errors import WeftedError
-from wefted.model import flannel_lease
+from wefted.model import flannel_docker, flannel_lease
 from wefted.model.objects import IPNetwork
 
 log = logging.getLogger("wefted.flannel")
@@ -49,7 +49,10 @@ class FlannelService:
                 task.cancel()
                 del self._tasks[name]
             if name not in joined:
-                Path(known.request.subnet_file).unlink(missing_ok=True)
+                path = Path(known.request.subnet_file)
+                path.unlink(missing_ok=True)
+                if _is_ours(options_path(path)):
+                    options_path(path).unlink(missing_ok=True)
         for name in joined:
             if name not in self._tasks:
                 self._tasks[name] = joined[name], asyncio.create_task(self._keep(joined[name]))
@@ -76,7 +79,9 @@ class FlannelService:
             joined.woken.clear()
             try:
                 lease = await self._flannels.renew(joined)
-                write(path, self._flannels.subnet_env(joined))
+                text = self._flannels.subnet_env(joined)
+                write(path, text)
+                write_options(path, text)
                 joined.ready.set()
                 self._warn(joined, self._flannels.trouble(joined))
                 log.info("subnet", extra={"network": joined.request.name, "subnet": flannel_lease.key(lease)})
@@ -105,6 +110,28 @@ def write(path: Path, text: str) -> None:
     fresh.write_text(text)
     fresh.chmod(0o644)
     fresh.replace(path)
+
+
+def options_path(path: Path) -> Path:
+    """Return where the options of Docker's daemon stand beside an environment file: /run/flannel/docker."""
+    return path.with_name("docker") if path.name == "subnet.env" else path.with_suffix(".docker")
+
+
+def write_options(path: Path, text: str) -> None:
+    """Write what mk-docker-opts.sh would, unless somebody has called that with words of his own."""
+    environment = dict(line.split("=", 1) for line in text.splitlines())
+    target = options_path(path)
+    if _is_ours(target):
+        write(target, flannel_docker.lines(flannel_docker.variables(environment), flannel_docker.KEY))
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file of options is as we write it, or missing."""
+    try:
+        names = {line.partition("=")[0] for line in path.read_text().splitlines()}
+    except OSError:
+        return True
+    return all(name == flannel_docker.KEY or name.startswith("DOCKER_OPT_") for name in names)
 
 
 def _before(path: Path) -> tuple[IPNetwork, ...]:

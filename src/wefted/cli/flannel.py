@@ -1,4 +1,4 @@
-"""`wefted flannel`: join, watch, ls, leave."""
+"""`wefted flannel`: join, watch, ls, docker, leave."""
 
 from __future__ import annotations
 
@@ -71,6 +71,29 @@ def watch(config: Config, /, as_json: bool, **flags: Any) -> None:
 def ls(config: Config, as_json: bool) -> None:
     """List the networks of flannel's that this host has joined."""
     show(perform(config, "flannel.list"), as_json, _table)
+
+
+@flannel.command(
+    epilog="""
+    wefted flannel docker --plan
+    wefted flannel docker --restart
+    wefted flannel docker --name blue --plan
+    """
+)
+@option("--name", default="flannel", show_default=True, help="The network.")
+@option("--plan", is_flag=True, help="Say what would be done, and do nothing.")
+@option("--restart", is_flag=True, help="Restart dockerd, if something has changed.")
+@json_option
+@click.pass_obj
+def docker(config: Config, name: str, plan: bool, restart: bool, as_json: bool) -> None:
+    """Have Docker's default bridge use this host's subnet: /etc/docker/daemon.json, and a docker0 with another address.
+
+    Without --restart dockerd runs on as it is; what it finds at its next start is told. Other settings of Docker's stay.
+    """
+    from .flannel_docker import hand_over, lines
+
+    row = next((row for row in perform(config, "flannel.list") if row["name"] == name), None)
+    show(hand_over(name, row, plan=plan, restart=restart), as_json, lines)
 
 
 @flannel.command(epilog="wefted flannel leave flannel")

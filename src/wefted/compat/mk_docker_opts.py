@@ -15,6 +15,9 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
+from wefted.errors import UsageError
+from wefted.model import flannel_docker
+
 from .flanneld_flags import assignments
 
 FLANNEL_FILE, DOCKER_FILE = "/run/flannel/subnet.env", "/run/docker_opts.env"
@@ -85,22 +88,12 @@ def parse(words: Sequence[str]) -> Options:
 
 def text(options: Options, environment: Mapping[str, str]) -> str:
     """Return the lines of the file; `environment` holds what `subnet.env` says as well. Raises `Mistake`."""
-    found = {name: value for name, value in environment.items() if name.startswith("DOCKER_OPT_")}
-    if environment.get("FLANNEL_SUBNET"):
-        found["DOCKER_OPT_BIP"] = f"--bip={environment['FLANNEL_SUBNET']}"
-    if environment.get("FLANNEL_MTU"):
-        found["DOCKER_OPT_MTU"] = f"--mtu={environment['FLANNEL_MTU']}"
-    flannel_masquerades = environment.get("FLANNEL_IPMASQ", "")
-    if flannel_masquerades and options.masquerade:
-        if flannel_masquerades not in ("true", "false"):
-            raise Mistake(f"Invalid value of FLANNEL_IPMASQ: {flannel_masquerades}\n")
-        found["DOCKER_OPT_IPMASQ"] = f"--ip-masq={'false' if flannel_masquerades == 'true' else 'true'}"
-    lines = [f'{name}="{value}"' for name, value in sorted(found.items())] if options.individual else []
-    if options.combined:
-        before = environment.get(options.key, "")
-        together = "".join(f" {value}" for _, value in sorted(found.items()))
-        lines.append(f'{options.key}="{before}{together}"')
-    return "".join(f"{line}\n" for line in lines)
+    try:
+        found = flannel_docker.variables(environment, options.masquerade)
+    except UsageError as error:
+        raise Mistake(f"{error.message}\n") from None
+    before = environment.get(options.key, "")
+    return flannel_docker.lines(found, options.key, before, individual=options.individual, combined=options.combined)
 
 
 def _read(path: str) -> dict[str, str]:
