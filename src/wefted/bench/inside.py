@@ -18,6 +18,7 @@ from wefted.errors import WeftedError
 from . import sandboxes
 from .classics import OvsDocker, Pipework, PipeworkScript
 from .contender import Contender
+from .flannel_host import FlannelHost
 from .launch import run
 from .nameservers import NameServers, opened
 from .ours import Agent, Command, Plugin, command
@@ -48,6 +49,7 @@ class Inside:
     def __init__(self) -> None:
         self._contenders: dict[str, Contender] = {}
         self._names: NameServers | None = None
+        self._flannel: FlannelHost | None = None
 
     def answer(self, request: Mapping[str, Any]) -> Any:
         """Return the answer to a request. Raises `WeftedError`."""
@@ -102,6 +104,15 @@ class Inside:
         """Run a command; return its wall and CPU milliseconds."""
         done = run(argv)
         return done.wall, done.cpu
+
+    def do_flannel_open(self, store: str, program: list[str]) -> None:
+        """Be ready for what `do_flannel` does."""
+        self._flannel = FlannelHost(store, program)
+
+    def do_flannel(self, what: str, **parameters: Any) -> Any:
+        """Do one thing of `FlannelHost`."""
+        assert self._flannel is not None
+        return getattr(self._flannel, what)(**parameters)
 
     def do_names_open(self, count: int) -> dict[str, Any]:
         """Attach containers and start the other name server."""

@@ -79,6 +79,26 @@ def dns(rounds: int, count: int, check: bool, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
+@bench.command(
+    epilog="""
+    wefted bench flannel
+    wefted bench flannel --times 3 --peers 100 --json
+    """
+)
+@option("--times", type=int, default=10, show_default=True, metavar="N", help="Samples of each.")
+@option("--peers", type=int, default=1000, show_default=True, metavar="N", help="Other hosts in etcd.")
+@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@json_option
+def flannel(times: int, peers: int, check: bool, as_json: bool) -> None:
+    """Join networks of flannel's: to subnet.env, and to the kernel's routes among a thousand hosts in etcd."""
+    from wefted.bench.flannel import flannel as measure
+
+    report = measure(times, peers, _progress())
+    show(report.to_json(), as_json, _attach_lines)
+    if check and not report.ok:
+        click.get_current_context().exit(1)
+
+
 @bench.command(epilog="wefted bench start\nwefted bench start --times 30 --json")
 @option("--times", type=int, default=15, show_default=True, metavar="N", help="Runs of each command.")
 @option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")

@@ -14,7 +14,15 @@ from .output import show
 if TYPE_CHECKING:
     from wefted.config import Config
 
-_AS_TYPED = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+class AsTyped(Command):
+    """Hands over every word as it was typed: a parser of ours would find `-h` in `-etcd-prefix=/here`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args[:1] in (["-h"], ["--help"]):
+            return super().parse_args(ctx, args)
+        ctx.params["words"] = tuple(args)
+        return []
 
 
 @click.group(cls=Group)
@@ -23,7 +31,7 @@ def compat() -> None:
 
 
 @compat.command(
-    context_settings=_AS_TYPED,
+    cls=AsTyped,
     epilog="""
     wefted compat pipework br1 web1 192.168.1.1/24
     wefted compat pipework br1 -i eth2 web1 192.168.2.1/24@192.168.2.254 U:web1@10
@@ -46,7 +54,7 @@ def pipework(ctx: click.Context, words: Sequence[str]) -> None:
 
 
 @compat.command(
-    context_settings=_AS_TYPED,
+    cls=AsTyped,
     epilog="""
     wefted compat flanneld -etcd-endpoints=http://192.0.2.1:2379 -iface=eth1 -ip-masq
     wefted compat flanneld -etcd-prefix=/atomic.io/network -subnet-file=/run/flannel/subnet.env
@@ -63,7 +71,7 @@ def flanneld(ctx: click.Context, words: Sequence[str]) -> None:
 
 @compat.command(
     "mk-docker-opts.sh",
-    context_settings=_AS_TYPED,
+    cls=AsTyped,
     epilog="wefted compat mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
 )
 @click.argument("words", metavar="ARGS...", nargs=-1, type=click.UNPROCESSED)
