@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from wefted.engine import keys
+from wefted.engine import keys, peers
 from wefted.engine.addressing import Addressing
 from wefted.engine.engine import LocalEngine
 from wefted.errors import Conflict, Unreachable, WeftedError
@@ -132,7 +132,9 @@ class Loops:
     async def _watch_cluster(self) -> None:
         async for seen in self._host.cluster.watch(""):
             async with self._host.lock:
+                before = dict(self._host.view.leases)
                 changed = await self._host.take(seen)
+                await peers.follow(self._host, before, changed)
                 await self._follow_cluster(changed)
             if isinstance(seen, Snapshot):
                 self._engine.publisher.everything()
