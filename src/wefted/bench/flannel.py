@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 from wefted.errors import UsageError, WeftedError
 from wefted.lab import etcd
 from wefted.lab.lab import Lab
 
-from .attach import Say, machine
+from .attach import PAUSE, Say, machine
 from .rows import Check, Report, Row
 from .worker import Worker
 
@@ -41,7 +42,9 @@ def flannel(times: int, peers: int, say: Say) -> Report:
         what = f"start of the agent, no link there, {peers} hosts"
         rows.append(_crowd("start-crowd", what, worker, "start_with_crowd", peers, min(times, 3)))
         say(f"{times} hosts come and go")
-        pairs = [(worker.ask("flannel", what="one_more"), worker.ask("flannel", what="one_less")) for _ in range(times)]
+        pairs = []
+        for _ in range(times):
+            pairs.append((_calm(worker, "one_more"), _calm(worker, "one_less")))
         memory = round(worker.ask("flannel", what="memory"), 1)
     rows.append(Row(name="new-lease", what="a new lease, to the route", samples=tuple(n for n, _ in pairs), verified=times))
     rows.append(Row(
@@ -49,6 +52,13 @@ def flannel(times: int, peers: int, say: Say) -> Report:
         further={"memory_mb": memory},
     ))  # fmt: skip
     return Report(machine=machine(), rows=rows, checks=list(_checks({row.name: row for row in rows}, memory)))
+
+
+def _calm(worker: Worker, do: str) -> float:
+    """Measure one thing when the agent has done what the one before has left to it."""
+    time.sleep(PAUSE)
+    taken: float = worker.ask("flannel", what=do)
+    return taken
 
 
 def _row(name: str, what: str, worker: Worker, do: str, times: int) -> Row:

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from itertools import islice
 from random import Random
@@ -25,6 +26,8 @@ from .objects import IPNetwork
 
 TTL = 86400
 """Seconds that a lease holds unless it is renewed."""
+KNOWN = 8192
+"""Leases that are remembered as they were read: a large network is read again and again, and hardly changes."""
 CANDIDATES = 100
 """A new host draws its subnet from so many of the first free ones, so that hosts that start together seldom clash."""
 
@@ -56,6 +59,7 @@ def key(lease: FlannelLease) -> str:
     return "&".join(both)
 
 
+@lru_cache(KNOWN)
 def subnets_of(name: str) -> tuple[IPv4Network, IPv6Network | None] | None:
     """Return the subnets that a key names, or None for a key that flannel would not understand either."""
     match = _KEY.fullmatch(name)
@@ -82,6 +86,7 @@ def encode(lease: FlannelLease) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
+@lru_cache(KNOWN)
 def decode(name: str, value: bytes) -> FlannelLease | None:
     """Return the lease of a key and its value, or None where one of the two is none: others' mistakes are not ours to make."""
     subnets = subnets_of(name)

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from wefted.errors import Conflict, InUse, UsageError
 from wefted.interfaces import Store
@@ -22,6 +23,7 @@ from wefted.model import codec, flannel_lease
 from wefted.model.flannel_lease import FlannelLease
 from wefted.model.flannel_network import CONFIG_LABEL, blocks_of, network_of
 from wefted.model.network import Network
+from wefted.model.objects import IPNetwork
 from wefted.model.records import Delete, Item, Op, Put, Snapshot
 
 from .ops import check_ops
@@ -97,13 +99,11 @@ class _View:
         They have the revision of the lease: news of the owner may come before or after those of the lease, with one revision.
         """
         found, owner = self.leases[key], self.owners.get(key)
-        lease = flannel_lease.decode(key, found.value) if found.value is not None else None
-        known = {b.block: b for b in blocks_of(self.mount.name, lease, _owner(found, owner))} if lease is not None else {}
+        values = _blocks(self.mount.name, key, found.value, _owner(found, owner)) if found.value is not None else {}
         for subnet in flannel_lease.subnets_of(key) or ():
             if subnet is not None:
-                block = known.get(subnet)
                 name = f"leases/{self.mount.name}/{str(subnet).replace('/', '-')}"
-                yield Item(name, codec.dumps(block) if block is not None else None, found.revision)
+                yield Item(name, values.get(subnet), found.revision)
 
 
 class FlannelStore:
@@ -407,6 +407,13 @@ class _Merged:
     def _everything(self) -> Snapshot:
         views = (item for view in self._views.values() for item in view.items() if item.value is not None)
         return Snapshot(self._revision, {**(self._own or {}), **{item.key: item for item in views}})
+
+
+@lru_cache(flannel_lease.KNOWN)
+def _blocks(network: str, key: str, value: bytes, node: str) -> Mapping[IPNetwork, bytes]:
+    """Return the encoded blocks of a lease, by their prefix; nothing where it is unreadable."""
+    lease = flannel_lease.decode(key, value)
+    return {block.block: codec.dumps(block) for block in blocks_of(network, lease, node)} if lease is not None else {}
 
 
 def _owner(lease: Item, owner: Item | None) -> str:
