@@ -32,6 +32,8 @@ class Config:
     dns_address: str = "127.0.0.77"
     """Where the host itself asks for names, besides the gateways of its networks; `off`: the agent answers no DNS."""
 
+    datapath: str = "auto"
+    """What carries UDP tunnels: `auto` is programs in the kernel where it takes them, `relay` always a process."""
     dhcp_timeout: float = 20.0
     """Seconds that an attach waits for an address from a DHCP server."""
 

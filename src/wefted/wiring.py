@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -33,6 +34,7 @@ from wefted.model.objects import IPAddress, IPNetwork, Netns
 from wefted.model.records import Put
 from wefted.runtime import RUNTIMES
 from wefted.runtime.resolvers import docker_resolvers
+from wefted.services import udp_relay
 from wefted.services.dns.zone import folded, valid
 from wefted.store.open import open_store
 from wefted.store.prefixed import PrefixedStore
@@ -43,6 +45,8 @@ T = TypeVar("T")
 
 SETTINGS = ("store", "advertise", "name", "publish_from")
 """What `up` was told is kept with the host's state, for later commands and boots."""
+RELAY = (sys.executable, "-I", "-S", str(Path(udp_relay.__file__)))
+"""How the process is started that carries a UDP tunnel where the kernel takes no programs."""
 LOCK_WAIT = 10.0
 """Seconds that a one-shot command waits for another one."""
 
@@ -53,7 +57,7 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
     local = SqliteStore(str(config.database), alone=True)
     try:
         config = await _settled(config, local)
-        kernel: Kernel = await worker(LinuxKernel, runtime_dir=config.runtime_dir)
+        kernel: Kernel = await worker(LinuxKernel, runtime_dir=config.runtime_dir, relay=RELAY, datapath=_datapath(config))
         facts = await worker(kernel.probe, _advertised(config))
         node_id, name = await identity(local, config.name, str(uuid.uuid4()), socket.gethostname())
         node = Node(id=node_id, name=name, underlay=facts.underlay, device=facts.device, mtu=facts.mtu)
@@ -166,6 +170,12 @@ def _wait_for(condition: Callable[[], bool], wait: float, config: Config) -> Non
         if time.monotonic() >= end:
             raise Unreachable(f"another wefted holds {config.lock}", "if an agent is starting, wait for it: wefted status")
         time.sleep(0.01)
+
+
+def _datapath(config: Config) -> str:
+    if config.datapath not in ("auto", "relay"):
+        raise UsageError(f"datapath is {config.datapath!r}, not one of auto, relay", "leave it out, or: WEFTED_DATAPATH=relay")
+    return config.datapath
 
 
 def _domain(config: Config) -> str:

@@ -12,7 +12,8 @@ from .alloc import AllocBackend
 from .hostgw import HostGatewayBackend
 from .ipip import IpipBackend
 from .none import NoneBackend
-from .underlay import shared_addresses, widest
+from .udp import UdpBackend
+from .underlay import shared_addresses, unreachable, widest
 from .vxlan import AutoBackend, VxlanBackend
 
 __all__ = ["BACKENDS", "shared_addresses", "unreachable", "widest"]
@@ -25,6 +26,7 @@ _ALL: tuple[Backend, ...] = (
     IpipBackend(),
     AllocBackend(),
 )
+_ALL: tuple[Backend, ...] = (NoneBackend(), HostGatewayBackend(), VxlanBackend(), UdpBackend())
 
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in _ALL}
 

@@ -17,7 +17,8 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_PROTINFO, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP = 12, 18, 20, 27
 IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 26, 28, 29, 37
-IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES, IFLA_XDP = 31, 32, 43
+_XDP_PROG_ID = 4
 
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 BRPORT_MODE, BRPORT_ISOLATED = 4, 33
@@ -52,6 +53,8 @@ class RawLink:
     slave: bytes
     hardware: int = 1
     """ARPHRD_*, a key of `HARDWARE` where we have a word for it."""
+    xdp: int = 0
+    """The identifier of its XDP program."""
 
 
 def header(index: int = 0, flags: int = 0, change: int = 0, family: int = 0) -> bytes:
@@ -144,4 +147,5 @@ def decode(body: bytes) -> RawLink:
         info=info.get(INFO_DATA, b""),
         slave=info.get(INFO_SLAVE_DATA, b"") if as_text(info.get(INFO_SLAVE_KIND)) == "bridge" else b"",
         hardware=hardware,
+        xdp=as_int(attributes(found[IFLA_XDP]).get(_XDP_PROG_ID)) if IFLA_XDP in found else 0,
     )

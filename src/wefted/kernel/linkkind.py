@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from wefted.model.link import Bridge, Dummy, Ipip, Ipoib, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
 from wefted.model.objects import Netns
+from wefted.model.tunnel import Tun
 
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RawLink
 from .netlink import Refused, as_int, attribute, attributes, be16, u8, u16, u32
@@ -167,6 +168,10 @@ def _ipip(raw: RawLink, names: Names) -> Ipip:
     return Ipip(ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, local=ip_address(local))
 
 
+def _tun(raw: RawLink, names: Names) -> Tun:
+    return Tun(ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias)
+
+
 def _choice(modes: Mapping[str, int], mode: str) -> int:
     if mode not in modes:
         raise Refused(errno.EINVAL, f"mode {mode!r} is none of {', '.join(modes)}")
@@ -183,6 +188,8 @@ KINDS: dict[type[Link], Kind] = {
     Ipoib: Kind("ipoib", _ipoib_data, _ipoib, "parent", ("parent", "pkey", "mode")),
     Ipip: Kind("ipip", _ipip_data, _ipip, "", ("local",)),
     Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning", "gbp")),
+    Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning")),
+    Tun: Kind("tun", _no_data, _tun),
 }
 """A new kind of link is one line here."""
 

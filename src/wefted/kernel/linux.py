@@ -31,6 +31,7 @@ from wefted.model.node import HostFacts
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route, Rule
 from wefted.model.shaping import Shaper
+from wefted.model.tunnel import Tun, UdpPeer, UdpTunnel
 
 from .address import AddressHandler, read_addresses
 from .fault import Fault
@@ -50,6 +51,10 @@ from .rule import RuleHandler, read_rules
 from .shaper import ShaperHandler, read_shapers
 from .sysctl import SysctlHandler
 from .transaction import Transaction
+from .tun import TunHandler
+from .udp import UdpPeerHandler, UdpTunnelHandler, UdpWays
+from .udprelay import UdpRelays
+from .udptunnel import UdpPrograms
 from .watch import Watch
 
 _LINKS = LinkHandler()
@@ -82,19 +87,30 @@ class LinuxKernel:
     """The real kernel. Implements `Kernel`.
 
     `home` is the namespace that counts as the host's own, by default that of the thread that constructs this. What must be
-    remembered until a reboot (the sysctls of before) is kept below `runtime_dir`.
+    remembered until a reboot (the sysctls of before) is kept below `runtime_dir`. `relay` is how the process is started that
+    carries UDP tunnels where programs cannot; with `datapath` "relay" it always does.
     """
 
-    def __init__(self, *, runtime_dir: str | Path = "/run/wefted", home: Netns = HOST) -> None:
+    def __init__(
+        self,
+        *,
+        runtime_dir: str | Path = "/run/wefted",
+        home: Netns = HOST,
+        relay: Sequence[str] = (),
+        datapath: str = "auto",
+    ) -> None:
         self._spaces = Namespaces(home)
         self._socket = self._spaces.socket(self._spaces.home_fd)
         self._fault = Fault.from_environment()
         self._sysctls = SysctlHandler(Path(runtime_dir), self._spaces, self._fault)
         self._firewall = Firewall(self._spaces, self._fault)
-        self._prober = Prober(Path(runtime_dir), self._spaces, self._firewall)
+        self._prober = Prober(Path(runtime_dir), self._spaces, self._firewall, datapath)
+        relays = UdpRelays(Path(runtime_dir), home, relay)
+        self._udp = UdpWays(UdpPrograms(self._spaces), relays, lambda: self._prober.features()["bpf"])
         self._watch = Watch(self._spaces, self._firewall)
         self._handlers = MappingProxyType({
             **_HANDLERS, MovedLink: MovedLinkHandler(Path(runtime_dir), self._spaces, self._fault),
+            Tun: TunHandler(self._spaces), UdpTunnel: UdpTunnelHandler(self._udp), UdpPeer: UdpPeerHandler(self._udp),
             Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
         })  # fmt: skip
         self._sandbox_sends = 0
@@ -211,7 +227,7 @@ class LinuxKernel:
     def _netlink_objects(self, ns: Netns) -> Iterator[KernelObject]:
         with self._sandbox(ns) as sock:
             reading = Reading(ns, sock, self._socket, self._watch.netns_of)
-            for reader in _READERS:
+            for reader in (*_READERS, self._udp.read):
                 yield from reader(reading)
 
     @contextmanager

@@ -6,6 +6,8 @@
     veth's far end          none                                        it is the same device and dies with the near end
     link lent to a sandbox  IFLA_GROUP and alias "wefted moved from X"  before it is moved, until all that it had is back
     port's VLAN             filters "wefted vlan N", or the VLAN itself on a port of ours; they go with the port
+    UDP tunnel              filters "wefted udp ...", also on links of others; the XDP program's name `underlay_xdp`
+    peer of a UDP tunnel    in the maps of those filters' programs
     address                 IFA_PROTO = PROTOCOL                        in the create call (Linux >= 5.18)
     route                   rtm_protocol = PROTOCOL                     in the create call
     rule                    FRA_PROTOCOL = PROTOCOL                     in the create call
@@ -37,6 +39,7 @@ SHAPER_HANDLE = PROTOCOL << 16
 """Major number 0x77; tc and others count theirs from 1 or from 0x8000."""
 
 ALIAS_MOVED = "wefted moved from "
+UDP_FILTER = "wefted udp "
 TABLE = "wefted"
 MARKER_CHAIN = "v_"
 

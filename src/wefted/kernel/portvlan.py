@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import Struct
@@ -19,39 +18,13 @@ from wefted.model.objects import HOST, KernelObject
 
 from .bpf.accessport import entering, leaving
 from .bpf.load import load_classifier
+from .classifier import EGRESS, EXISTS, INGRESS, RTM_NEWQDISC, attach, attached, hooks, links_with_hooks, no_hooks
 from .ifinfo import IFLA_AF_SPEC, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RawLink, decode, header, link_index
-from .netlink import (
-    CREATE,
-    EXCL,
-    Message,
-    NetlinkSocket,
-    Refused,
-    as_int,
-    as_text,
-    attribute,
-    attributes,
-    nested,
-    repeated,
-    text,
-    u32,
-)
+from .netlink import Message, NetlinkSocket, Refused, as_int, attribute, attributes, nested, repeated, u32
 from .reading import Reading
 from .transaction import GONE, Transaction
 
-RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
-RTM_NEWTFILTER, RTM_GETTFILTER = 44, 46
-_KIND, _OPTIONS = 1, 2
-_BPF_FD, _BPF_NAME, _BPF_FLAGS = 6, 7, 8
-_DIRECT_ACTION = 1
-_CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
-_INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
-_EVERY_PROTOCOL = 3
-_PRIORITY = 1
 _NAME = "wefted vlan "
-_THERE = frozenset({errno.EEXIST})
-
-_TC = Struct("=BxxxiIII")
-"""struct tcmsg: family, link, handle, parent, info."""
 
 _AF_BRIDGE = 7
 _VLAN_INFO = 2
@@ -75,7 +48,7 @@ class PortVlanHandler:
             return
         with _programs(wanted.tag) as programs:
             for message in attaching(index, wanted.tag, programs):
-                tx.queue(wanted.ns, message, forgive=_THERE if message.type == RTM_NEWQDISC else frozenset())
+                tx.queue(wanted.ns, message, forgive=EXISTS if message.type == RTM_NEWQDISC else frozenset())
             tx.flush(wanted.ns)
 
     def update(self, old: KernelObject, new: PortVlan, tx: Transaction) -> None:
@@ -95,7 +68,7 @@ class PortVlanHandler:
             tx.queue(old.ns, _vlan_message(RTM_DELLINK, index, old.tag), forgive=GONE)
             return
         gone = GONE | {errno.EINVAL}
-        tx.queue(old.ns, _message(RTM_DELQDISC, index, _CLSACT, 0, text(_KIND, "clsact")), forgive=gone)
+        tx.queue(old.ns, no_hooks(index), forgive=gone)
 
 
 def missing(sock: NetlinkSocket, index: int) -> str:
@@ -114,8 +87,8 @@ def read_port_vlans(reading: Reading) -> Iterator[PortVlan]:
     ports = {link.index: link for link in reading.links.values() if link.master and reading.is_ours(link.index)}
     if reading.ns != HOST or not ports:
         return
-    for index in sorted(_with_classifiers(reading.socket) & set(ports)):
-        tags = {_tag(reading.socket, index, hook) for hook in (_INGRESS, _EGRESS)}
+    for index in sorted(links_with_hooks(reading.socket) & set(ports)):
+        tags = {_tag(reading.socket, index, hook) for hook in (INGRESS, EGRESS)}
         if tags != {None}:
             yield PortVlan(link=ports[index].name, tag=tags.pop() or 0 if len(tags) == 1 else 0)
     filtering = {index: bridge for index, bridge in reading.links.items() if _filters(bridge)}
@@ -131,11 +104,8 @@ def filtered(index: int, tag: int, default: int) -> list[Message]:
 
 def attaching(index: int, tag: int, programs: tuple[int, int]) -> list[Message]:
     """Return what attaches the programs for frames from and to the container to a port."""
-    hooks = zip((_INGRESS, _EGRESS), programs, strict=True)
-    return [
-        _message(RTM_NEWQDISC, index, _CLSACT, _CLSACT_HANDLE, text(_KIND, "clsact")),
-        *(_filter_message(index, hook, program, tag) for hook, program in hooks),
-    ]
+    sides = zip((INGRESS, EGRESS), programs, strict=True)
+    return [hooks(index), *(attach(index, hook, program, f"{_NAME}{tag}") for hook, program in sides)]
 
 
 @contextmanager
@@ -152,22 +122,11 @@ def _programs(tag: int) -> Iterator[tuple[int, int]]:
         os.close(enter)
 
 
-def _filter_message(index: int, hook: int, program: int, tag: int) -> Message:
-    options = nested(_OPTIONS, u32(_BPF_FD, program), text(_BPF_NAME, f"{_NAME}{tag}"), u32(_BPF_FLAGS, _DIRECT_ACTION))
-    info = _PRIORITY << 16 | socket.htons(_EVERY_PROTOCOL)
-    return Message(RTM_NEWTFILTER, CREATE | EXCL, _TC.pack(0, index, 1, hook, info) + text(_KIND, "bpf") + options)
-
-
 def port_vlans(body: bytes) -> list[tuple[int, int]]:
     """Return (VLAN, flags) of a port, from a message of a bridge that filters."""
     spec = attributes(body, len(header())).get(IFLA_AF_SPEC, b"")
     found = (_VLAN.unpack(data) for kind, data in repeated(spec) if kind == _VLAN_INFO)
     return [(tag, flags) for flags, tag in found]
-
-
-def _message(kind: int, index: int, parent: int, handle: int, rest: bytes) -> Message:
-    flags = CREATE | EXCL if kind == RTM_NEWQDISC else 0
-    return Message(kind, flags, _TC.pack(0, index, handle, parent, 0) + rest)
 
 
 def _vlan_message(kind: int, index: int, tag: int, flags: int = 0) -> Message:
@@ -190,23 +149,12 @@ def _default_of(bridge: RawLink) -> int:
     return as_int(attributes(bridge.info).get(_BR_DEFAULT_PVID))
 
 
-def _with_classifiers(sock: NetlinkSocket) -> set[int]:
-    """Return the links that have a clsact queueing discipline."""
-    found = set()
-    for body in sock.dump(RTM_GETQDISC, _TC.pack(0, 0, 0, 0, 0)):
-        _, index, _, parent, _ = _TC.unpack_from(body)
-        if parent == _CLSACT:
-            found.add(index)
-    return found
-
-
 def _tag(sock: NetlinkSocket, index: int, hook: int) -> int | None:
     """Return the VLAN whose program is attached to a hook, None where none of ours is."""
-    for body in sock.dump(RTM_GETTFILTER, _TC.pack(0, index, 0, hook, 0)):
-        options = attributes(attributes(body, _TC.size).get(_OPTIONS, b""))
-        name = as_text(options.get(_BPF_NAME))
-        if name.startswith(_NAME) and name.removeprefix(_NAME).isdigit():
-            return int(name.removeprefix(_NAME))
+    for found in attached(sock, index, hook):
+        tag = found.name.removeprefix(_NAME)
+        if tag != found.name and tag.isdigit():
+            return int(tag)
     return None
 
 

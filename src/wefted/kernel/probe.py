@@ -17,8 +17,9 @@ from wefted.errors import UsageError
 from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import IPAddress, IPInterface
 
-from . import portvlan
+from . import portvlan, tun
 from .address import dump
+from .bpf import udp
 from .ifinfo import IFLA_IFNAME, IFLA_LINK, RTM_GETLINK, RTM_NEWLINK, RawLink, decode, dump_request, header, link_info
 from .marks import PROTOCOL, is_our_group
 from .netlink import CREATE, EXCL, Message, NetlinkSocket, Reply, text, u16, u32
@@ -28,6 +29,8 @@ from .route import default_links
 
 LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib")
 TRIED = (*LINK_FEATURES, "port-vlan")
+LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib")
+TRIED = (*LINK_FEATURES, "port-vlan", "tun")
 """What is found by trying it in a namespace of its own."""
 _LOOPBACK = 1
 _NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
@@ -37,10 +40,11 @@ _VLAN_ID, _VXLAN_ID = 1, 1
 class Prober:
     """Finds features once for each kernel, and the underlay each time."""
 
-    def __init__(self, runtime_dir: Path, spaces: Namespaces, firewall: Firewall) -> None:
+    def __init__(self, runtime_dir: Path, spaces: Namespaces, firewall: Firewall, datapath: str = "auto") -> None:
         self._memory = runtime_dir / "features.json"
         self._spaces = spaces
         self._firewall = firewall
+        self._datapath = datapath
         self._features: Mapping[str, str] | None = None
 
     def probe(self, sock: NetlinkSocket, advertise: IPAddress | None) -> HostFacts:
@@ -68,9 +72,16 @@ class Prober:
             missing = [name for name in TRIED if name not in known]
             found = _try_links(missing) if missing else {}
             self._features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
+            self._features["bpf"] = self._programs_missing(self._features["port-vlan"])
             if missing:
                 self._remember([name for name in TRIED if not self._features[name]])
         return self._features
+
+    def _programs_missing(self, hooks_missing: str) -> str:
+        """Return why programs cannot carry tunnels; tried each time, since that takes a few milliseconds."""
+        if self._datapath == "relay":
+            return "the setting datapath is relay"
+        return hooks_missing or udp.missing()
 
     def _recall(self) -> set[str]:
         try:
@@ -123,9 +134,10 @@ def _attempt(names: list[str]) -> dict[str, str]:
         links = [name for name in names if name in LINK_FEATURES]
         replies = sock.transact([_message(name, f"try-{name}", base_index) for name in links])
         programs = {"port-vlan": portvlan.missing(sock, base_index)} if "port-vlan" in names else {}
+        devices = {"tun": tun.missing("try-tun")} if "tun" in names else {}
     finally:
         sock.close()
-    return programs | {name: _reason(name, reply) for name, reply in zip(links, replies, strict=True)}
+    return programs | devices | {name: _reason(name, reply) for name, reply in zip(links, replies, strict=True)}
 
 
 def _index(sock: NetlinkSocket) -> int:

@@ -19,6 +19,7 @@ from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Key, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 from wefted.model.shaping import Shaper
+from wefted.model.tunnel import UdpPeer, UdpTunnel
 
 Place = tuple[Netns, str]
 
@@ -26,6 +27,9 @@ FEATURES = dict.fromkeys(
     ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib", "port-vlan", "nft"), ""
 )
 _HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper)
+    ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib", "port-vlan", "tun", "bpf", "nft"), ""
+)
+_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper, UdpTunnel, UdpPeer)
 
 
 class _Refusal(Exception):
@@ -227,6 +231,10 @@ class FakeKernel:
         """Refuse what the kernel would refuse."""
         if isinstance(new, _HANGING):
             self._need_link(new.ns, new.link)
+        if isinstance(new, UdpTunnel):
+            self._need_link(new.ns, new.device)
+        if isinstance(new, UdpPeer) and ("udp tunnel", new.ns, new.link) not in self._spaces[new.ns]:
+            raise _Refusal(errno.ENOENT, f"there is no UDP tunnel at {new.link}")
         if isinstance(new, Route):
             self._check_route(new)
         if isinstance(new, ForwardingEntry) and not isinstance(self._find(("link", new.ns, new.link)), Vxlan):

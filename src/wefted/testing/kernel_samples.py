@@ -11,6 +11,7 @@ from wefted.model.link import Bridge, Dummy, Ipip, Ipvlan, LinkState, Macvlan, M
 from wefted.model.objects import KernelObject, Netns
 from wefted.model.route import FLOOD, Address, ForwardingEntry, Neighbor, Route, Rule
 from wefted.model.shaping import Shaper
+from wefted.model.tunnel import Tun, UdpPeer, UdpTunnel
 
 BODY = """
 set networks4 { type ipv4_addr; flags interval; }
@@ -46,6 +47,12 @@ OTHER = Bridge(name="bx-test", mac="02:00:00:00:00:03")
 JOINT = Veth(name="ja-test", mtu=1450, master=BRIDGE.name, peer_name="jb-test")
 VXLAN = Vxlan(name="vx-test", vni=77, local=ip_address("192.0.2.1"), mac="02:00:00:00:00:02", mtu=1400)
 VXLAN6 = Vxlan(name="vx-test", vni=77, local=ip_address("2001:db8::1"), device=FOREIGN, port=4790, learning=True)
+TUN = Tun(name="flannel0", mtu=1472)
+TUNNEL = UdpTunnel(
+    link=TUN.name, device=FOREIGN, local=ip_address("192.0.2.1"), port=8285, bridge=BRIDGE.name,
+    blocks=(ip_network("10.5.1.0/24"), ip_network("10.5.9.0/24")),
+)  # fmt: skip
+TUNNEL6 = replace(TUNNEL, local=ip_address("2001:db8::1"), bridge="", blocks=(ip_network("fd05:1::/64"),))
 TABLE = NftTable(body=BODY)
 
 
@@ -193,6 +200,21 @@ SAMPLES: dict[str, Make] = {
     ),
     "neighbor, IPv6": lambda ns: Sample(
         Neighbor(link=BRIDGE.name, address=ip_address("fd64::9"), mac="02:00:00:00:03:01"), (BRIDGE,)
+    ),
+    "tun": lambda ns: Sample(TUN, (), replace(TUN, mtu=1400), "tun"),
+    "udp tunnel": lambda ns: Sample(TUNNEL, (BRIDGE, TUN), replace(TUNNEL, port=8286, bridge=""), "tun"),
+    "udp tunnel whose bridge is not there": lambda ns: Sample(TUNNEL, (TUN,), replace(TUNNEL, blocks=()), "tun"),
+    "udp tunnel over IPv6": lambda ns: Sample(TUNNEL6, (TUN,), feature="tun"),
+    "udp peer": lambda ns: Sample(
+        UdpPeer(link=TUN.name, block=ip_network("10.5.2.0/24"), remote=ip_address("192.0.2.2"), port=8285),
+        (BRIDGE, TUN, TUNNEL),
+        UdpPeer(link=TUN.name, block=ip_network("10.5.2.0/24"), remote=ip_address("192.0.2.3"), port=8286),
+        "tun",
+    ),
+    "udp peer over IPv6": lambda ns: Sample(
+        UdpPeer(link=TUN.name, block=ip_network("fd05:2::/64"), remote=ip_address("2001:db8::2"), port=8285),
+        (TUN, TUNNEL6),
+        feature="tun",
     ),
     "forwarding entry": lambda ns: Sample(
         ForwardingEntry(link=VXLAN.name, mac="02:00:00:00:04:01", remote=ip_address("192.0.2.9")), (VXLAN,), feature="vxlan"

@@ -1,36 +1,53 @@
-"""Loading eBPF programs: bpf(2) with BPF_PROG_LOAD. No compiler and no libbpf are needed at run time."""
+"""Loading eBPF programs: bpf(2) with BPF_PROG_LOAD."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
-import os
-import platform
 from struct import Struct
 
 from ..netlink import Refused
+from .call import bpf, pointer
 
-_CALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361, "armv7l": 386}
+CLASSIFIER, XDP = 3, 6
+"""BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP."""
 _PROG_LOAD = 5
-_SCHED_CLS = 3
 _ATTRIBUTES = Struct("=IIQQIIQII16s")
 """The beginning of `union bpf_attr` for BPF_PROG_LOAD: kind, length, instructions, license, log (level, size, buffer), version,
 flags, name; the kernel takes what is missing as zero."""
+_LOG_SIZE = 1 << 18
 
-_libc = ctypes.CDLL(None, use_errno=True)
+
+def load(kind: int, name: str, instructions: bytes, licence: str = "Apache-2.0") -> int:
+    """Load a program and return its descriptor, which the caller closes. Raises `Refused`, with the verifier's last line."""
+    try:
+        return _load(kind, name, instructions, licence, None)
+    except Refused as refused:
+        log = ctypes.create_string_buffer(_LOG_SIZE)
+        try:
+            return _load(kind, name, instructions, licence, log)
+        except Refused:
+            said = _verdict(log.value.decode(errors="replace"))
+            raise Refused(refused.errno, f"{refused.text}{f' ({said})' if said else ''}") from None
 
 
 def load_classifier(name: str, instructions: bytes) -> int:
     """Load a program for a traffic control hook and return its descriptor, which the caller closes. Raises `Refused`."""
-    number = _CALL.get(platform.machine())
-    if number is None:
-        raise Refused(errno.EOPNOTSUPP, f"wefted does not know how to load programs on {platform.machine()}")
+    return load(CLASSIFIER, name, instructions)
+
+
+def _load(kind: int, name: str, instructions: bytes, licence: str, log: ctypes.Array[ctypes.c_char] | None) -> int:
     code = ctypes.create_string_buffer(instructions, len(instructions))
-    licence = ctypes.create_string_buffer(b"Apache-2.0")
+    terms = ctypes.create_string_buffer(licence.encode())
+    level, size, buffer = (1, len(log), pointer(log)) if log is not None else (0, 0, 0)
     attributes = _ATTRIBUTES.pack(
-        _SCHED_CLS, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0, 0, 0, name.encode()
+        kind, len(instructions) // 8, pointer(code), pointer(terms), level, size, buffer, 0, 0, name.encode()[:15]
     )
-    fd = int(_libc.syscall(number, _PROG_LOAD, ctypes.create_string_buffer(attributes, len(attributes)), len(attributes)))
-    if fd < 0:
-        raise Refused(ctypes.get_errno(), f"cannot load the program {name}: {os.strerror(ctypes.get_errno())}")
-    return fd
+    return bpf(_PROG_LOAD, attributes, f"load the program {name}")
+
+
+def _verdict(log: str) -> str:
+    """Return the verifier's reason: the last line before its statistics."""
+    lines = [
+        line for line in log.splitlines() if line and not line.startswith(("processed ", "verification time", "stack depth"))
+    ]
+    return lines[-1] if lines else ""
