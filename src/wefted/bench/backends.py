@@ -1,7 +1,8 @@
 """`wefted bench backends`: how fast packets pass between containers of two hosts, through each way that joins the hosts.
 
-The underlay itself, host to host, is the first row: the most that a backend can reach. Each is measured with all that the
-network card does for the kernel, and as over a plain card (see `card`). All take turns, so that a slow moment hits all.
+The underlay itself, host to host, is the first row: the most that a backend can reach. Each is measured as over a plain card,
+which is what a wire is like, and with all that the devices of a lab can do for the kernel (see `card`). All take turns, so that
+a slow moment hits all. The wire format of `udp` is measured three times: in the kernel, by our relay, and by a proxy in C.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from wefted.lab.lab import Lab
 
 from . import card
 from .attach import machine
-from .rows import Report, Row, Skipped, percentile
+from .forwarders import MTU, Forwarder, c_proxy, our_relay
+from .rows import Check, Report, Row, Skipped, percentile
 
-BACKENDS = ("host-gw", "vxlan")
-MODES = {"offloads": "on", "plain card": "off"}
+BACKENDS = ("host-gw", "vxlan", "udp")
+MODES = {"plain-nic": "off", "offload": "on"}
+UDP, PROXY, RELAY = "udp", "udp by a C proxy", "udp by our relay"
 DEVICE = "eth0"
 
 Say = Callable[[str], None]
@@ -45,6 +48,7 @@ class _Line:
     mtu: int
     gbit: dict[str, list[float]] = field(default_factory=dict)
     turns: dict[str, list[float]] = field(default_factory=dict)
+    kpps: dict[str, list[float]] = field(default_factory=dict)
 
 
 def backends(rounds: int, seconds: float, say: Say) -> Report:
@@ -56,13 +60,14 @@ def backends(rounds: int, seconds: float, say: Say) -> Report:
         hosts = (lab.host("h1"), lab.host("h2"))
         lines, skipped = _lines(*hosts)
         modes = _modes(hosts, skipped)
-        for turn, mode in product(range(rounds), modes):
-            say(f"round {turn + 1} of {rounds}, {mode}")
+        for mode in modes:
             _switch(hosts, MODES[mode])
-            for line in lines:
-                _measure(line, mode, hosts[0], seconds)
-    rows = [_row(line, mode) for line, mode in product(lines, modes)]
-    return Report(machine=machine(), rows=rows, skipped=skipped)
+            for turn in range(rounds):
+                say(f"{mode}: round {turn + 1} of {rounds}")
+                for line in lines if turn % 2 == 0 else reversed(lines):
+                    _measure(line, mode, hosts[0], seconds)
+    rows = [_row(line, mode) for mode, line in product(modes, lines)]
+    return Report(machine=machine(), rows=rows, checks=_checks(lines), skipped=skipped)
 
 
 def _lines(sender: Host, server: Host) -> tuple[list[_Line], list[Skipped]]:
@@ -73,7 +78,20 @@ def _lines(sender: Host, server: Host) -> tuple[list[_Line], list[Skipped]]:
             lines.append(_line(backend, sender, server))
         except UsageError as error:
             skipped.append(Skipped(name=backend, reason=error.message))
+    forwarders = (Forwarder(PROXY, 1, c_proxy), Forwarder(RELAY, 2, our_relay))
+    for forwarder in forwarders:
+        try:
+            lines.append(_forwarded(forwarder, sender, server))
+        except UsageError as error:
+            skipped.append(Skipped(name=forwarder.name, reason=error.message))
     return lines, skipped
+
+
+def _forwarded(forwarder: Forwarder, sender: Host, server: Host) -> _Line:
+    forwarder.start(sender, server)
+    _serve(server, forwarder.namespace)
+    _probe(forwarder.name, sender, forwarder.namespace, forwarder.address(2), MTU)
+    return _Line(forwarder.name, forwarder.namespace, forwarder.address(2), MTU)
 
 
 def _line(backend: str, sender: Host, server: Host) -> _Line:
@@ -82,12 +100,15 @@ def _line(backend: str, sender: Host, server: Host) -> _Line:
     own, peer = (_container(host, backend) for host in (sender, server))
     _serve(server, backend)
     mtu = _mtu(sender, backend, own)
-    answer = _traffic(
-        sender, backend, "probe", json.dumps([{"address": peer, "port": traffic.HTTP, "ping": True, "size": mtu}])
-    )
-    if answer[0]["errors"]:
-        raise WeftedError(f"{backend}: {'; '.join(answer[0]['errors'])}")
+    _probe(backend, sender, backend, peer, mtu)
     return _Line(backend, backend, peer, mtu)
+
+
+def _probe(name: str, sender: Host, namespace: str, peer: str, mtu: int) -> None:
+    target = {"address": peer, "port": traffic.HTTP, "ping": True, "size": mtu}
+    answer = _traffic(sender, namespace, "probe", json.dumps([target]))
+    if answer[0]["errors"]:
+        raise WeftedError(f"{name}: {'; '.join(answer[0]['errors'])}")
 
 
 def _container(host: Host, backend: str) -> str:
@@ -99,11 +120,11 @@ def _container(host: Host, backend: str) -> str:
 def _modes(hosts: Sequence[Host], skipped: list[Skipped]) -> list[str]:
     """Return the modes that the devices know."""
     try:
-        for way in ("off", "on"):
+        for way in ("on", "off"):
             _switch(hosts, way)
-    except WeftedError as error:
-        skipped.append(Skipped(name="plain card", reason=error.message))
-        return ["offloads"]
+    except KernelError as error:
+        skipped.append(Skipped(name="plain-nic", reason=error.message))
+        return ["offload"]
     return list(MODES)
 
 
@@ -112,12 +133,14 @@ def _switch(hosts: Sequence[Host], way: str) -> None:
         done = host.run([sys.executable, "-P", "-m", card.__name__, DEVICE, way], check=False)
         if done.returncode:
             raise KernelError(f"{host.name}: {done.stderr.strip()}")
+        _call(host, "reconcile")  # tunnels choose their programs by what the card does
 
 
 def _measure(line: _Line, mode: str, sender: Host, seconds: float) -> None:
     figures = _traffic(sender, line.namespace, "stream", line.address, str(seconds))
     line.gbit.setdefault(mode, []).append(figures["gbit"])
     line.turns.setdefault(mode, []).extend(figures["turns_us"])
+    line.kpps.setdefault(mode, []).append(_traffic(sender, line.namespace, "flood", line.address, str(seconds))["kpps"])
 
 
 def _row(line: _Line, mode: str) -> Row:
@@ -127,10 +150,32 @@ def _row(line: _Line, mode: str) -> Row:
         "mode": mode,
         "mtu": line.mtu,
         "tcp_gbit": round(median(line.gbit[mode]), 3),
+        "kpps": round(median(line.kpps[mode]), 1),
         "p50_us": round(1000 * percentile(samples, 50), 1),
     }
-    name, what = f"{line.name}, {mode}", "one byte there and back over TCP"
-    return Row(name=name, what=what, samples=samples, verified=len(samples), further=further)
+    return Row(name=line.name, what="one byte there and back over TCP", samples=samples, verified=len(samples), further=further)
+
+
+def _checks(lines: Sequence[_Line]) -> list[Check]:
+    """Return what is required of the ways to carry `udp`, as over a plain card: against the proxy in C."""
+    found = {line.name: line for line in lines if "plain-nic" in line.gbit}
+    if PROXY not in found:
+        return []
+    checks = []
+    for name, bounds in {UDP: (6.0, 2.0, 0.65), RELAY: (1.0, 1.0, None)}.items():
+        if name in found:
+            ratios = _ratios(found[name], found[PROXY], "plain-nic")
+            for what, ratio, bound in zip(("TCP", "packets", "round trip"), ratios, bounds, strict=True):
+                if bound is not None:
+                    checks.append(
+                        Check(name=f"{name}, {what}", measured=ratio, bound=bound, most=what == "round trip", unit="x")
+                    )
+    return checks
+
+
+def _ratios(line: _Line, base: _Line, mode: str) -> tuple[float, float, float]:
+    gbit = median(line.gbit[mode]) / median(base.gbit[mode])
+    return gbit, median(line.kpps[mode]) / median(base.kpps[mode]), median(line.turns[mode]) / median(base.turns[mode])
 
 
 def _mtu(host: Host, namespace: str, address: str) -> int:

@@ -150,14 +150,16 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _backend_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    heads = ("BACKEND", "CARD", "TCP GBIT/S", "P50 US", "P99 US", "ROUND TRIPS/S", "MTU")
+    heads = ("BACKEND", "MODE", "TCP GBIT/S", "1000 PACKETS/S", "P50 US", "P99 US", "MTU")
     yield from table(heads, map(_backend_cells, report["rows"]))
+    yield ""
+    yield from _verdicts(report)
     yield from _skipped(report)
 
 
 def _backend_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    times = (f"{row['p50_us']:.0f}", f"{1000 * row['p99_ms']:.0f}", f"{row['per_second']:.0f}")
-    return (row["backend"], row["mode"], f"{row['tcp_gbit']:.2f}", *times, str(row["mtu"]))
+    times = (f"{row['p50_us']:.0f}", f"{1000 * row['p99_ms']:.0f}")
+    return (row["backend"], row["mode"], f"{row['tcp_gbit']:.2f}", f"{row['kpps']:.0f}", *times, str(row["mtu"]))
 
 
 def _skipped(report: Mapping[str, Any]) -> Iterator[str]:

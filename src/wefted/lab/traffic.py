@@ -3,6 +3,7 @@
     traffic.py serve TOKEN             an HTTP server that answers TOKEN, a sink for streams, an echo; says "ready"
     traffic.py probe [TARGET, ...]     pings and fetches from each target; prints a list of results
     traffic.py stream ADDRESS SECONDS  sends as fast as it can, then single bytes back and forth; prints the figures
+    traffic.py flood ADDRESS SECONDS   sends small UDP packets as fast as it can; prints how many arrived in a second
 
 Targets and results are JSON: {"address", "port", "ping", "size"} to {"address", "ping_ms", "text", "errors"}.
 """
@@ -10,6 +11,7 @@ Targets and results are JSON: {"address", "port", "ping", "size"} to {"address",
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import socket
@@ -20,13 +22,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-HTTP, SINK, ECHO = 80, 5001, 5002
+HTTP, SINK, ECHO, COUNTER = 80, 5001, 5002, 5003
 CHUNK = 1 << 18
 PATIENCE = 5.0
 """Seconds that a target has to answer for the first time: other hosts hear of a new network a moment later."""
 PINGS = 5
 TURNS = 0.15
 """Seconds of the round trips of `stream`."""
+SMALL = 18
+"""Bytes in a datagram of `flood`: with its headers the shortest Ethernet frame."""
+BATCH = 32
 _DONT_FRAGMENT = {
     socket.AF_INET: (socket.IPPROTO_IP, 10, 2),  # IP_MTU_DISCOVER, IP_PMTUDISC_DO: ip(7)
     socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 2),  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO: ipv6(7)
@@ -36,7 +41,7 @@ _DONT_FRAGMENT = {
 def serve(token: str) -> None:
     """Answer on all three ports until killed."""
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(token)}\r\nConnection: close\r\n\r\n{token}".encode()
-    for port, work in ((HTTP, lambda c: _answer(c, answer)), (SINK, _sink), (ECHO, _echo)):
+    for port, work in ((HTTP, lambda c: _answer(c, answer)), (SINK, _sink), (ECHO, _echo), (COUNTER, _counter)):
         listener = socket.create_server(("::", port), family=socket.AF_INET6, backlog=64, dualstack_ipv6=True)
         threading.Thread(target=_accept, args=(listener, work)).start()
     print("ready", flush=True)
@@ -79,6 +84,59 @@ def _echo(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while data := connection.recv(64):
         connection.sendall(data)
+
+
+class _Batch:
+    """Datagrams that one system call sends or receives: sendmmsg(2), recvmmsg(2)."""
+
+    def __init__(self, count: int, size: int) -> None:
+        class Piece(ctypes.Structure):
+            _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+        class Header(ctypes.Structure):
+            _fields_ = (
+                ("name", ctypes.c_void_p), ("name_length", ctypes.c_uint32), ("pieces", ctypes.c_void_p),
+                ("count", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
+                ("flags", ctypes.c_int), ("received", ctypes.c_uint32),
+            )  # fmt: skip
+
+        self.count = count
+        self._data = ctypes.create_string_buffer(size * count)
+        base = ctypes.addressof(self._data)
+        self._pieces = (Piece * count)(*[Piece(base + size * number, size) for number in range(count)])
+        self.headers = (Header * count)()
+        for number, header in enumerate(self.headers):
+            header.pieces = ctypes.addressof(self._pieces) + number * ctypes.sizeof(Piece)
+            header.count = 1
+
+
+def _counter(connection: socket.socket) -> None:
+    """Tell the port of a datagram socket, count what comes there until the sender has ended; tell it packets and seconds."""
+    libc, batch, total, start, last = ctypes.CDLL(None, use_errno=True), _Batch(64, 2048), 0, 0.0, 0.0
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as datagrams:
+        datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        datagrams.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE
+        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 200_000))
+        datagrams.bind(("::", 0))
+        connection.sendall(json.dumps(datagrams.getsockname()[1]).encode())
+        connection.setblocking(False)
+        while True:
+            received = libc.recvmmsg(datagrams.fileno(), batch.headers, batch.count, 0x10000, None)  # MSG_WAITFORONE
+            if received > 0:
+                last = time.perf_counter()
+                start = start or last
+                total += received
+            elif _has_ended(connection):
+                break
+    connection.setblocking(True)
+    connection.sendall(json.dumps([total, last - start]).encode())
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
 
 
 def probe(targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -186,6 +244,23 @@ def _send(address: str, seconds: float) -> float:
     return 8e-9 * total / taken if taken else 0.0
 
 
+def flood(address: str, seconds: float) -> dict[str, float]:
+    """Return thousands of packets in a second as the receiver counted them."""
+    libc, batch = ctypes.CDLL(None, use_errno=True), _Batch(BATCH, SMALL)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with (
+        socket.create_connection((address, COUNTER), timeout=10) as connection,
+        socket.socket(family, socket.SOCK_DGRAM) as out,
+    ):
+        out.connect((address, json.loads(connection.recv(64))))
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            libc.sendmmsg(out.fileno(), batch.headers, batch.count, 0)
+        connection.shutdown(socket.SHUT_WR)
+        total, taken = json.loads(b"".join(iter(lambda: connection.recv(4096), b"")))
+    return {"kpps": total / taken / 1000 if taken else 0.0}
+
+
 def _turns(address: str) -> list[float]:
     times = []
     with socket.create_connection((address, ECHO), timeout=10) as connection:
@@ -205,7 +280,7 @@ def main() -> None:
     elif verb == "probe":
         print(json.dumps(probe(json.loads(words[0]))))
     else:
-        print(json.dumps(stream(words[0], float(words[1]))))
+        print(json.dumps({"stream": stream, "flood": flood}[verb](words[0], float(words[1]))))
 
 
 if __name__ == "__main__":

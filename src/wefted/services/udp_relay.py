@@ -137,14 +137,13 @@ def _age(buffer: bytearray, at: int) -> None:
     """Take one from the TTL; IPv4 has a checksum to correct (RFC 1624)."""
     buffer[at] -= 1
     if at == 8:
-        high = buffer[10] + 1
-        if high < 256:
-            buffer[10] = high
-        else:  # the carry goes around
+        if buffer[10] < 255:
+            buffer[10] += 1
+        elif buffer[11] < 255:  # the carry goes around
             buffer[10] = 0
             buffer[11] += 1
-            if buffer[11] == 256:
-                buffer[11], buffer[10] = 0, 1
+        else:
+            buffer[10], buffer[11] = 1, 0
 
 
 def unreachable(head: bytes, source: bytes) -> bytes:
@@ -157,14 +156,15 @@ def unreachable(head: bytes, source: bytes) -> bytes:
 
 
 def _summed(data: bytes, at: int) -> bytes:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     return data[:at] + total.to_bytes(2, "big") + data[at + 2 :]
 
 
 def _packed(address: str) -> bytes:
-    return bytes(ip_address(address.partition("%")[0]).packed)
+    packed: bytes = ip_address(address.partition("%")[0]).packed
+    return packed
 
 
 def _open_tun(name: str) -> int:
@@ -189,6 +189,7 @@ def main() -> None:
     sys.setswitchinterval(0.0005)
     relay = Relay(sys.argv[1])
     signal.signal(signal.SIGHUP, lambda *_: relay.load() and None)
+    print("ready", flush=True)
     relay.run()
 
 
