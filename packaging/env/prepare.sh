@@ -55,6 +55,7 @@ missing_packages() {
 
 missing_engines() {
   command -v gcc >/dev/null || command -v clang >/dev/null || printf '%s\n' gcc libc6-dev
+  command -v clang >/dev/null || printf '%s\n' clang linux-libc-dev
   command -v dockerd >/dev/null || echo docker.io
   command -v docker-compose >/dev/null || echo docker-compose
   command -v podman >/dev/null || printf '%s\n' podman crun netavark aardvark-dns
@@ -155,9 +156,10 @@ python_environment() {
   printf '%s\n' "$stamp" >.venv/wefted.stamp
 }
 
-# The CNI plugin is in C. Nothing else needs it, so a machine without a compiler gets one with the engines only.
+# The CNI plugin and the eBPF programs are in C. There is a way without either, so a machine without the compilers gets them
+# with the engines only.
 native_programs() {
-  .venv/bin/python packaging/native/build.py || say "no C compiler here, so no CNI plugin; make engines installs one"
+  .venv/bin/python packaging/native/build.py || stop "what is in C cannot be compiled; see above"
 }
 
 if [ "${1:-}" = --packages ]; then

@@ -11,7 +11,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from build import build
+from build import build, build_ebpf
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
@@ -22,6 +22,8 @@ class NativeBuildHook(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         program = build(force=version != "editable")
+        if build_ebpf(force=version != "editable") is None:
+            self.app.display_warning("no clang: a package without eBPF programs, whose UDP tunnels a process carries")
         if version == "editable":
             return
         if program is None:
