@@ -12,17 +12,20 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wefted.errors import KernelError
 from wefted.model.objects import HOST, KernelObject, Netns
 from wefted.model.tunnel import UdpPeer, UdpTunnel
 
 from .netlink import Refused
-from .program import Programs
 from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from .program import Programs
 
 FILE = "tunnel.json"
 
@@ -34,9 +37,14 @@ class UdpRelays:
         self._directory = runtime_dir / "udp"
         self._home = home
         self._argv = argv
-        self._programs = Programs(self._directory)
         self._waiting: dict[str, dict[str, Any]] = {}
         """What is not written yet, by TUN device: many peers of one transaction are one file and one signal."""
+
+    @cached_property
+    def _programs(self) -> Programs:
+        from .program import Programs  # only hosts with relays need it
+
+        return Programs(self._directory)
 
     def make(self, wanted: UdpTunnel, tx: Transaction) -> None:
         """Start the relay of a tunnel, which has no peers then. Raises `Refused`."""

@@ -17,6 +17,7 @@ from wefted.model.link import Link, Vxlan
 from wefted.model.network import Network, Segment, Subnet
 from wefted.model.node import Node
 from wefted.model.objects import HOST, KernelObject
+from wefted.model.tunnel import UdpTunnel
 
 SUBNETS = (Subnet(prefix=ip_network("10.64.0.0/16")), Subnet(prefix=ip_network("fd64::/48")))
 WEB = Network(name="web", number=7, subnets=SUBNETS)
@@ -66,6 +67,17 @@ VXLAN_6 = f"""
 {DEVICE_6} nolearning address {MACS["n1"]} mtu 1430
 fdb {MACS["n2"]} dst 2001:db8::2 dev {VX}
 {ROUTED}
+"""
+UDP_4 = f"""
+link {VX} type tun mtu 1430
+udp tunnel {VX} dev eth0 local 192.168.50.1 port 8285 bridge {BR} own 10.64.1.0/24 fd64:0:0:1::/64
+sysctl net/ipv4/conf/{VX}/forwarding = 1
+address 10.64.1.0/32 dev {VX}
+address fd64:0:0:1::/128 dev {VX}
+udp peer 10.64.2.0/24 at 192.168.50.2:8285 dev {VX}
+route 10.64.2.0/24 dev {VX}
+udp peer fd64:0:0:2::/64 at 192.168.50.2:8285 dev {VX}
+-6 route fd64:0:0:2::/64 dev {VX}
 """
 FLAT_4 = f"""
 {DEVICE_4} learning address {MACS["n1"]} master {BR} mtu 1430
@@ -126,6 +138,13 @@ def lines(text: str) -> set[str]:
         ("vxlan", 3, (4, 6), VXLAN_4),
         ("vxlan", 3, (6, 4), VXLAN_6),
         ("vxlan", 3, (6,), VXLAN_6),
+        ("udp", 3, (4, 6), UDP_4),
+        (
+            "udp",
+            3,
+            (6, 4),
+            UDP_4.replace("192.168.50.1", "2001:db8::1").replace("192.168.50.2", "[2001:db8::2]"),
+        ),
         ("vxlan", 2, (4,), FLAT_4),
         ("vxlan", 2, (6, 4), FLAT_6),
     ],
@@ -289,6 +308,29 @@ def test_hosts_that_look_the_same_from_outside_are_told_apart() -> None:
     assert told == {second: (node(2).addresses[-1], "n3"), third: (node(2).addresses[-1], "n2")}
 
 
+def test_flannels_networks_have_flannels_device_and_the_whole_route() -> None:
+    network = replace(WEB, backend="udp", labels=(("flannel.prefix", "/coreos.com/network/"),), options=(("port", "9000"),))
+    made = texts(plan(network, peers()))
+    assert "route 10.64.0.0/16 dev flannel0" in made
+    assert "address 10.64.1.0/32 dev flannel0" in made
+    assert "udp peer 10.64.2.0/24 at 192.168.50.2:9000 dev flannel0" in made
+    assert "route 10.64.0.0/16 dev tun7" in texts(plan(replace(WEB, backend="udp", options=(("device", "tun7"),)), []))
+
+
+@pytest.mark.parametrize(
+    "change", [{"options": (("direct", "off"),)}, {"driver": "ptp"}, {"options": (("bridge", "docker0"),)}]
+)
+def test_only_a_bridge_of_ours_is_joined_past_the_stack(change: dict[str, object]) -> None:
+    (tunnel,) = (o for o in plan(replace(WEB, backend="udp", **change), []) if isinstance(o, UdpTunnel))
+    assert tunnel.bridge == ""
+
+
+@pytest.mark.parametrize("option", [("port", "0"), ("direct", "maybe"), ("device", "a/b"), ("device", "sixteen-letters-")])
+def test_bad_options_of_udp_are_refused(option: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=option[0]):
+        BACKENDS["udp"].validate(replace(WEB, backend="udp", options=(option,)))
+
+
 def test_a_node_without_underlay_has_no_tunnel_yet() -> None:
     assert plan(replace(WEB, backend="vxlan"), peers(), versions=()) == []
 
@@ -309,6 +351,7 @@ def test_a_node_without_underlay_has_no_tunnel_yet() -> None:
         ("auto", Node(id="n2", name="h2", underlay=(ip_interface("192.168.51.2/24"),)), 0),
         ("auto", node(2, (6,)), 1),  # its IPv4 block is behind a tunnel that our tunnel does not meet
         ("alloc", node(2, ()), 0),
+        ("udp", node(2, (6,)), 2),
     ],
 )
 def test_what_cannot_be_reached_is_told_and_not_planned(backend: str, peer: Node, lost: int) -> None:
@@ -324,6 +367,7 @@ def test_what_cannot_be_reached_is_told_and_not_planned(backend: str, peer: Node
     ("backend", "v4", "v6"),
     [("none", 0, 0), ("alloc", 0, 0), ("host-gw", 0, 0), ("vxlan", 50, 70), ("auto", 50, 70), ("ipip", 20, 20)],
 )
+@pytest.mark.parametrize(("backend", "v4", "v6"), [("none", 0, 0), ("host-gw", 0, 0), ("vxlan", 50, 70), ("udp", 28, 48)])
 def test_overhead(backend: str, v4: int, v6: int) -> None:
     overhead = BACKENDS[backend].overhead
     assert overhead(ip_address("192.0.2.1")) == overhead(None) == v4
