@@ -76,6 +76,8 @@ class UdpBackend:
                 yield UdpPeer(link=tun, block=peer.block, remote=remote, port=port)
                 yield Route(destination=peer.block, link=tun)
         if _is_whole(segment.network):
+            # What answers for nobody's address comes in by the device with the device's own address.
+            yield Sysctl(name=f"net/ipv4/conf/{tun}/accept_local", value="1")
             yield from (Route(destination=subnet.prefix, link=tun) for subnet in segment.network.subnets)
 
 

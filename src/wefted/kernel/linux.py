@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -171,9 +171,19 @@ class LinuxKernel:
                 except Refused as refused:
                     tx.refuse(refused)
             tx.finish()
+            self._join_bridges(changes, tx)
             self._firewall.commit(tx)
         self._sandbox_sends += tx.sends
         return tx.refusals
+
+    def _join_bridges(self, changes: Sequence[Change], tx: Transaction) -> None:
+        """Tell the tunnels of bridges that were made here; where that fails, the next pass does it."""
+        made = {
+            c.new.name for n, c in enumerate(changes) if isinstance(c.new, Bridge) and c.old is None and n not in tx.refusals
+        }
+        if made:
+            with suppress(Refused):
+                self._udp.programs.join_bridges(made, self._socket)
 
     def _transaction(self, changes: Sequence[Change]) -> Transaction:
         watch = self._watch

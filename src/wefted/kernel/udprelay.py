@@ -108,7 +108,7 @@ class UdpRelays:
         fresh.replace(folder / FILE)
         pid = self._programs.running(link)
         if pid:
-            os.kill(pid, signal.SIGHUP)
+            os.kill(pid, signal.SIGURG)
 
     def _peers(self, tunnel: UdpTunnel) -> dict[str, Any]:
         """Return the peers that a relay which is started anew had before."""

@@ -102,6 +102,24 @@ class UdpPrograms:
                     _attach(sock, index, hook, loaded[part], part, rest)
         _sweep(sock, _scan(sock))
 
+    def join_bridges(self, names: set[str], sock: NetlinkSocket) -> None:
+        """Let tunnels that were made before their bridges pass the stack by from now on. Raises `Refused`."""
+        if not links_with_hooks(sock):
+            return
+        scan = _scan(sock)
+        _, version = udp.shipped()
+        waiting = {index: place.bridge for index, place in scan.live(version).items() if place.bridge in names}
+        tables = _tables(scan) if waiting else None
+        if tables is None:
+            return
+        found = {link.name: link.index for link in scan.links.values()}
+        with closing(tables), _loaded(tables) as loaded:
+            for tun, name in waiting.items():
+                settings = tables.tunnel(tun)
+                if settings is not None and name in found:
+                    _attach(sock, found[name], INGRESS, loaded[BRIDGE_OUT], BRIDGE_OUT, "")
+                    tables.set_tunnel(tun, replace(settings, bridge=found[name]))
+
     def unmake(self, old: UdpTunnel, tx: Transaction) -> None:
         """Detach the tunnel's program, and whatever serves no other tunnel. Raises `Refused`."""
         tx.flush(old.ns)
@@ -161,8 +179,7 @@ class UdpPrograms:
         intact = (
             underlay is not None
             and scan.at(UNDERLAY_IN, version, settings.underlay) is not None
-            and settings.bridge == bridge
-            and (not bridge or scan.at(BRIDGE_OUT, version, bridge) is not None)
+            and (not bridge or (settings.bridge == bridge and scan.at(BRIDGE_OUT, version, bridge) is not None))
             and (settings.native == 1) == (settings.underlay in scan.native)
             and bool(settings.native) == self._wants_native(underlay)
         )

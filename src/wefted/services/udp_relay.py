@@ -1,8 +1,9 @@
 """A relay of IP packets between a TUN device and UDP, for kernels without eBPF. A program: `python -I -S udp_relay.py FILE`.
 
-FILE is JSON: `link` (the TUN device), `local`, `port`, `blocks` (our own), `peers` (block -> [address, port]). On SIGHUP it is
-read again. The wire is flannel's: the payload of a datagram is one bare IP packet; both ends take one from the TTL; for a
-destination that nobody has the sender hears ICMP "net unreachable", unless it sent ICMP itself.
+FILE is JSON: `link` (the TUN device), `local`, `port`, `blocks` (our own), `peers` (block -> [address, port]). On SIGURG it is
+read again; who does not expect that signal ignores it, so it may come before we are ready. The wire is flannel's: the payload of
+a datagram is one bare IP packet; both ends take one from the TTL; for a destination that nobody has the sender hears ICMP "net
+unreachable", unless it sent ICMP itself.
 
 Two threads that wait in system calls, one for each direction: a read and a send for each packet, and as little Python between
 as can be. Where a destination is, is looked up once and kept. Only the standard library, and of it only what starts quickly.
@@ -66,12 +67,13 @@ class Relay:
 
     def __init__(self, file: str) -> None:
         self._file = file
+        signal.signal(signal.SIGURG, lambda *_: self.load() and None)  # before the file is read for the first time
         said = self.load()
         self._tun = _open_tun(said["link"])
         self._socket = _open_socket(said["local"], said["port"])
 
     def load(self) -> dict[str, Any]:
-        """Read the file, now and on every SIGHUP."""
+        """Read the file, now and on every signal."""
         with open(self._file) as file:
             said: dict[str, Any] = json.load(file)
         self.routes = Routes(said)
@@ -188,7 +190,6 @@ def _open_socket(local: str, port: int) -> socket.socket:
 def main() -> None:
     sys.setswitchinterval(0.0005)
     relay = Relay(sys.argv[1])
-    signal.signal(signal.SIGHUP, lambda *_: relay.load() and None)
     print("ready", flush=True)
     relay.run()
 
