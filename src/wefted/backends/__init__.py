@@ -13,7 +13,7 @@ from .hostgw import HostGatewayBackend
 from .ipip import IpipBackend
 from .none import NoneBackend
 from .udp import UdpBackend
-from .underlay import shared_addresses, unreachable, widest
+from .underlay import shared_addresses, widest
 from .vxlan import AutoBackend, VxlanBackend
 
 __all__ = ["BACKENDS", "shared_addresses", "unreachable", "widest"]
@@ -24,9 +24,9 @@ _ALL: tuple[Backend, ...] = (
     HostGatewayBackend(),
     VxlanBackend(),
     IpipBackend(),
+    UdpBackend(),
     AllocBackend(),
 )
-_ALL: tuple[Backend, ...] = (NoneBackend(), HostGatewayBackend(), VxlanBackend(), UdpBackend())
 
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in _ALL}
 

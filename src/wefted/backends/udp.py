@@ -54,6 +54,10 @@ class UdpBackend:
         """Return nothing: the underlay address in the lease is all that a peer needs."""
         return {}
 
+    def obstacle(self, segment: Segment, peer: Lease) -> str:
+        """Return why no tunnel leads to a peer, or ""."""
+        return underlay.no_tunnel(segment, peer)
+
     def plan(self, segment: Segment, peers: Sequence[Lease]) -> Iterator[KernelObject]:
         """Yield the device, the tunnel and the peers' blocks; nothing while the node has no underlay address or no block."""
         local = underlay.local(segment.node)
@@ -72,7 +76,7 @@ class UdpBackend:
             yield Address(link=tun, address=ip_interface(address))
         for peer in peers:
             remote = underlay.remote(segment.node, peer)
-            if remote is not None:
+            if remote is not None and not self.obstacle(segment, peer):
                 yield UdpPeer(link=tun, block=peer.block, remote=remote, port=port)
                 yield Route(destination=peer.block, link=tun)
         if _is_whole(segment.network):

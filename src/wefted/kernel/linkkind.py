@@ -188,7 +188,6 @@ KINDS: dict[type[Link], Kind] = {
     Ipoib: Kind("ipoib", _ipoib_data, _ipoib, "parent", ("parent", "pkey", "mode")),
     Ipip: Kind("ipip", _ipip_data, _ipip, "", ("local",)),
     Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning", "gbp")),
-    Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning")),
     Tun: Kind("tun", _no_data, _tun),
 }
 """A new kind of link is one line here."""

@@ -28,8 +28,6 @@ from .nft import Firewall
 from .route import default_links
 
 LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib")
-TRIED = (*LINK_FEATURES, "port-vlan")
-LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib")
 TRIED = (*LINK_FEATURES, "port-vlan", "tun")
 """What is found by trying it in a namespace of its own."""
 _LOOPBACK = 1

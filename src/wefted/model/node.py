@@ -60,8 +60,7 @@ class HostFacts:
     underlay: tuple[IPInterface, ...] = ()
     mtu: int = 1500
     features: Mapping[str, str] = field(default_factory=dict)
-    """Keys: bridge veth macvlan dummy ipvlan vlan vxlan ipip ipoib port-vlan nft. Value "" = present."""
-    """Keys: bridge veth macvlan dummy ipvlan vlan vxlan ipoib port-vlan tun bpf nft. Value "" = present."""
+    """Keys: bridge veth macvlan dummy ipvlan vlan vxlan ipip ipoib port-vlan tun bpf nft. Value "" = present."""
     prefixes: tuple[IPInterface, ...] = ()
     """Every address of the host that is not ours: a new subnet must not overlap their networks."""
     links: tuple[HostLink, ...] = ()

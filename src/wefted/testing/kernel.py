@@ -24,10 +24,7 @@ from wefted.model.tunnel import UdpPeer, UdpTunnel
 Place = tuple[Netns, str]
 
 FEATURES = dict.fromkeys(
-    ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib", "port-vlan", "nft"), ""
-)
-_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper)
-    ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipoib", "port-vlan", "tun", "bpf", "nft"), ""
+    ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib", "port-vlan", "tun", "bpf", "nft"), ""
 )
 _HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper, UdpTunnel, UdpPeer)
 

@@ -365,9 +365,16 @@ def test_what_cannot_be_reached_is_told_and_not_planned(backend: str, peer: Node
 
 @pytest.mark.parametrize(
     ("backend", "v4", "v6"),
-    [("none", 0, 0), ("alloc", 0, 0), ("host-gw", 0, 0), ("vxlan", 50, 70), ("auto", 50, 70), ("ipip", 20, 20)],
+    [
+        ("none", 0, 0),
+        ("alloc", 0, 0),
+        ("host-gw", 0, 0),
+        ("vxlan", 50, 70),
+        ("auto", 50, 70),
+        ("ipip", 20, 20),
+        ("udp", 28, 48),
+    ],
 )
-@pytest.mark.parametrize(("backend", "v4", "v6"), [("none", 0, 0), ("host-gw", 0, 0), ("vxlan", 50, 70), ("udp", 28, 48)])
 def test_overhead(backend: str, v4: int, v6: int) -> None:
     overhead = BACKENDS[backend].overhead
     assert overhead(ip_address("192.0.2.1")) == overhead(None) == v4
