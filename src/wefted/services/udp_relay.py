@@ -1,12 +1,10 @@
 """A relay of IP packets between a TUN device and UDP, for kernels without eBPF. A program: `python -I -S udp_relay.py FILE`.
 
 FILE is JSON: `link` (the TUN device), `local`, `port`, `blocks` (our own), `peers` (block -> [address, port]). On SIGURG it is
-read again; who does not expect that signal ignores it, so it may come before we are ready. The wire is flannel's: the payload
-of a datagram is one bare IP packet; both ends take one from the TTL; for a destination that nobody has the sender hears ICMP "net
-unreachable", unless it sent ICMP itself.
+read again; who does not expect that signal ignores it, so it may come before we are ready.
 
-Two threads that wait in system calls, one for each direction: a read and a send for each packet, and as little Python between
-as can be. Where a destination is, is looked up once and kept. Only the standard library, and of it only what starts quickly.
+The wire is flannel's: the payload of a datagram is one bare IP packet; both ends take one from the TTL; for a destination that
+nobody has the sender hears ICMP "net unreachable", unless it sent ICMP itself.
 """
 
 from __future__ import annotations
