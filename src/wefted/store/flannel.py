@@ -14,96 +14,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import replace
 
 from wefted.errors import Conflict, InUse, UsageError
 from wefted.interfaces import Store
 from wefted.model import codec, flannel_lease
 from wefted.model.flannel_lease import FlannelLease
-from wefted.model.flannel_network import CONFIG_LABEL, blocks_of, network_of
+from wefted.model.flannel_network import CONFIG_LABEL
 from wefted.model.network import Network
-from wefted.model.objects import IPNetwork
 from wefted.model.records import Delete, Item, Op, Put, Snapshot
 
+from .flannel_view import CONFIG, Memory, View, owner_of
+from .flannel_view import Mount as Mount
 from .ops import check_ops
 
-CONFIG, SUBNETS, OWNERS = "config", "subnets/", "flannel/"
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A flannel network that this host has joined: its name here, where it stands in etcd, and whether we masquerade."""
-
-    name: str
-    prefix: str
-    masquerade: bool = False
-    blackhole: bool = False
-    """Whether this host drops what is for its subnet and for no container of it."""
-
-
-@dataclass
-class Memory:
-    """The last configuration of a network that could be used, and what is wrong with the one that stands in etcd now."""
-
-    text: str = ""
-    trouble: str = ""
-
-
-@dataclass
-class _View:
-    """What is known of one mount: raw items by the last part of their key."""
-
-    mount: Mount
-    memory: Memory
-    validate: Callable[[Network], None]
-    config: Item | None = None
-    leases: dict[str, Item] = field(default_factory=dict)
-    owners: dict[str, Item] = field(default_factory=dict)
-
-    def items(self) -> Iterator[Item]:
-        """Yield everything, translated."""
-        if self.config is not None or self.memory.text:
-            yield self.network(self.config or Item(CONFIG, None, 0))
-        for key in self.leases:
-            yield from self.blocks(key)
-
-    def network(self, config: Item) -> Item:
-        """Return the network's item. Where the configuration is gone or wrong it is the one before: its containers run."""
-        try:
-            text = self._text(config)
-            network = self._described(text)
-            self.validate(network)
-            self.memory.text, self.memory.trouble = text, ""
-            value: bytes | None = codec.dumps(network)
-        except UsageError as error:
-            self.memory.trouble = f"{error.message}; what it said before goes on" if self.memory.text else error.message
-            value = codec.dumps(self._described(self.memory.text)) if self.memory.text else None
-        return Item(f"networks/{self.mount.name}", value, config.revision)
-
-    def _text(self, config: Item) -> str:
-        where = f"{self.mount.prefix}{CONFIG}"
-        if config.value is None:
-            raise UsageError(f"{where} is not there")
-        try:
-            return config.value.decode()
-        except UnicodeDecodeError:
-            raise UsageError(f"{where}: it is no text") from None
-
-    def _described(self, text: str) -> Network:
-        return network_of(self.mount.name, self.mount.prefix, text, self.mount.masquerade, self.mount.blackhole)
-
-    def blocks(self, key: str) -> Iterator[Item]:
-        """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable.
-
-        They have the revision of the lease: news of the owner may come before or after those of the lease, with one revision.
-        """
-        found, owner = self.leases[key], self.owners.get(key)
-        values = _blocks(self.mount.name, key, found.value, _owner(found, owner)) if found.value is not None else {}
-        for subnet in flannel_lease.subnets_of(key) or ():
-            if subnet is not None:
-                name = f"leases/{self.mount.name}/{str(subnet).replace('/', '-')}"
-                yield Item(name, values.get(subnet), found.revision)
+SUBNETS, OWNERS = "subnets/", "flannel/"
 
 
 class FlannelStore:
@@ -221,23 +146,23 @@ class FlannelStore:
         owners = await self._root.read(f"{self._own}{OWNERS}{name}/")
         leases = {item.key.removeprefix(mount.prefix + SUBNETS): item for item in found.items.values()}
         named = {key.rpartition("/")[2]: item for key, item in owners.items.items()}
-        nodes = {key: _owner(item, named.get(key)) for key, item in leases.items()}
+        nodes = {key: owner_of(item, named.get(key)) for key, item in leases.items()}
         return Snapshot(found.revision, leases), {key: node for key, node in nodes.items() if node}
 
     def _places(self, mount: Mount) -> tuple[str, ...]:
         return f"{mount.prefix}{CONFIG}", f"{mount.prefix}{SUBNETS}", f"{self._own}{OWNERS}{mount.name}/"
 
-    def _view(self, mount: Mount, items: Iterable[Item]) -> _View:
+    def _view(self, mount: Mount, items: Iterable[Item]) -> View:
         view = self.view_of(mount)
         for item in items:
             self.take(view, item)
         return view
 
-    def view_of(self, mount: Mount) -> _View:
+    def view_of(self, mount: Mount) -> View:
         """Return an empty view of a mount."""
-        return _View(mount, self._memories.setdefault(mount.name, Memory()), self.validate)
+        return View(mount, self._memories.setdefault(mount.name, Memory()), self.validate)
 
-    def take(self, view: _View, item: Item) -> tuple[Item, ...]:
+    def take(self, view: View, item: Item) -> tuple[Item, ...]:
         """Enter a raw item into a view; return what changes by it."""
         prefix, owners = view.mount.prefix, f"{self._own}{OWNERS}{view.mount.name}/"
         if item.key == prefix + CONFIG:
@@ -407,20 +332,6 @@ class _Merged:
     def _everything(self) -> Snapshot:
         views = (item for view in self._views.values() for item in view.items() if item.value is not None)
         return Snapshot(self._revision, {**(self._own or {}), **{item.key: item for item in views}})
-
-
-@lru_cache(flannel_lease.KNOWN)
-def _blocks(network: str, key: str, value: bytes, node: str) -> Mapping[IPNetwork, bytes]:
-    """Return the encoded blocks of a lease, by their prefix; nothing where it is unreadable."""
-    lease = flannel_lease.decode(key, value)
-    return {block.block: codec.dumps(block) for block in blocks_of(network, lease, node)} if lease is not None else {}
-
-
-def _owner(lease: Item, owner: Item | None) -> str:
-    """Return the node of a lease, or "": somebody who wrote the lease alone, after us, has taken it."""
-    if owner is None or not owner.value or owner.revision < lease.revision:
-        return ""
-    return owner.value.decode(errors="replace")
 
 
 def _network_name(prefix: str, key: str) -> str:

@@ -1,0 +1,111 @@
+"""What is known of one network of flannel's, and what that is in our words: configuration, leases, whose they are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from wefted.errors import UsageError
+from wefted.model import codec, flannel_lease
+from wefted.model.flannel_network import blocks_of, network_of
+from wefted.model.network import Network
+from wefted.model.objects import IPNetwork
+from wefted.model.records import Item
+
+CONFIG = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A flannel network that this host has joined: its name here, where it stands in etcd, and whether we masquerade."""
+
+    name: str
+    prefix: str
+    masquerade: bool = False
+    blackhole: bool = False
+    """Whether this host drops what is for its subnet and for no container of it."""
+
+
+@dataclass
+class Memory:
+    """The last configuration of a network that could be used, and what is wrong with the one that stands in etcd now."""
+
+    text: str = ""
+    trouble: str = ""
+
+
+@dataclass
+class View:
+    """What is known of one mount: raw items by the last part of their key."""
+
+    mount: Mount
+    memory: Memory
+    validate: Callable[[Network], None]
+    config: Item | None = None
+    leases: dict[str, Item] = field(default_factory=dict)
+    owners: dict[str, Item] = field(default_factory=dict)
+
+    def items(self) -> Iterator[Item]:
+        """Yield everything, translated."""
+        if self.config is not None or self.memory.text:
+            yield self.network(self.config or Item(CONFIG, None, 0))
+        for key in self.leases:
+            yield from self.blocks(key)
+
+    def network(self, config: Item) -> Item:
+        """Return the network's item. Where the configuration is gone or wrong it is the one before: its containers run."""
+        try:
+            text = self._text(config)
+            network = self._described(text)
+            self.validate(network)
+            self.memory.text, self.memory.trouble = text, ""
+            value: bytes | None = codec.dumps(network)
+        except UsageError as error:
+            self.memory.trouble = f"{error.message}; what it said before goes on" if self.memory.text else error.message
+            value = codec.dumps(self._described(self.memory.text)) if self.memory.text else None
+        return Item(f"networks/{self.mount.name}", value, config.revision)
+
+    def _text(self, config: Item) -> str:
+        where = f"{self.mount.prefix}{CONFIG}"
+        if config.value is None:
+            raise UsageError(f"{where} is not there")
+        try:
+            return config.value.decode()
+        except UnicodeDecodeError:
+            raise UsageError(f"{where}: it is no text") from None
+
+    def _described(self, text: str) -> Network:
+        return network_of(self.mount.name, self.mount.prefix, text, self.mount.masquerade, self.mount.blackhole)
+
+    def blocks(self, key: str) -> Iterator[Item]:
+        """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable.
+
+        They have the revision of the lease: news of the owner may come before or after those of the lease, with one revision.
+        """
+        found, owner = self.leases[key], self.owners.get(key)
+        values = _blocks(self.mount.name, key, found.value, owner_of(found, owner)) if found.value is not None else {}
+        for subnet in flannel_lease.subnets_of(key) or ():
+            if subnet is not None:
+                name = f"leases/{self.mount.name}/{str(subnet).replace('/', '-')}"
+                yield Item(name, values.get(subnet), found.revision)
+
+
+@lru_cache(flannel_lease.KNOWN)
+def _blocks(network: str, key: str, value: bytes, node: str) -> Mapping[IPNetwork, bytes]:
+    """Return the encoded blocks of a lease, by their prefix; nothing where it is unreadable."""
+    lease = flannel_lease.decode(key, value)
+    return {block.block: codec.dumps(block) for block in blocks_of(network, lease, node)} if lease is not None else {}
+
+
+def owner_of(lease: Item, owner: Item | None) -> str:
+    """Return the node of a lease, or "": somebody who wrote the lease alone, after us, has taken it."""
+    if owner is None or not owner.value or owner.revision < lease.revision:
+        return ""
+    return owner.value.decode(errors="replace")
+
+
+def _network_name(prefix: str, key: str) -> str:
+    """Return the name of the network whose configuration a key is, or ""."""
+    name, _, rest = key.removeprefix(prefix).partition("/")
+    return name if rest == CONFIG else ""
