@@ -103,9 +103,3 @@ def owner_of(lease: Item, owner: Item | None) -> str:
     if owner is None or not owner.value or owner.revision < lease.revision:
         return ""
     return owner.value.decode(errors="replace")
-
-
-def _network_name(prefix: str, key: str) -> str:
-    """Return the name of the network whose configuration a key is, or ""."""
-    name, _, rest = key.removeprefix(prefix).partition("/")
-    return name if rest == CONFIG else ""
