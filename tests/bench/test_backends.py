@@ -20,12 +20,14 @@ def test_every_backend_is_measured_in_every_mode() -> None:
     report = json.loads(done.stdout)
     skipped = {item["name"] for item in report["skipped"]}
     measured = {(row["backend"], row["mode"]) for row in report["rows"]}
-    modes = {"offloads", "plain card"} - skipped
-    assert measured == {(b, mode) for b in {"underlay", "host-gw", "vxlan"} - skipped for mode in modes}
+    modes = {"offload", "plain-nic"} - skipped
+    backends = {"underlay", "host-gw", "vxlan", "udp", "udp by a C proxy", "udp by our relay"}
+    assert measured == {(b, mode) for b in backends - skipped for mode in modes}
     for row in report["rows"]:
         assert row["tcp_gbit"] > 0
         assert 0 < row["p50_us"] <= 1000 * row["p99_ms"]
         assert row["per_second"] > 0
+        assert row["kpps"] > 0
     mtus = {row["backend"]: row["mtu"] for row in report["rows"]}
     assert mtus["underlay"] == 1500
     assert mtus.get("vxlan", 1450) == 1450

@@ -3,8 +3,8 @@
 FILE is JSON: `link` (the TUN device), `local`, `port`, `blocks` (our own), `peers` (block -> [address, port]). On SIGURG it is
 read again; who does not expect that signal ignores it, so it may come before we are ready.
 read again; who does not expect that signal ignores it, so it may come before we are ready. The wire is flannel's: the payload
-of a datagram is one bare IP packet; both ends take one from the TTL; for a destination that nobody has the sender hears ICMP "net
-unreachable", unless it sent ICMP itself.
+of a datagram is one bare IP packet; both ends take one from the TTL; for a destination that nobody has the sender hears ICMP
+"net unreachable", unless it sent ICMP itself.
 
 The wire is flannel's: the payload of a datagram is one bare IP packet; both ends take one from the TTL; for a destination that
 nobody has the sender hears ICMP "net unreachable", unless it sent ICMP itself.

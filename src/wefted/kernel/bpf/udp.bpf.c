@@ -218,7 +218,7 @@ INLINE int refuse(struct __sk_buff *skb, const struct tunnel *tunnel, const stru
 		return TC_ACT_SHOT;
 	if (load_bytes(skb, 0, head, sizeof(head)))
 		return TC_ACT_SHOT;
-	if (change_tail(skb, sizeof(head), 0) || change_head(skb, sizeof(struct unreachable), 0))
+	if (change_tail(skb, sizeof(head), 0) || adjust_room(skb, sizeof(struct unreachable), BPF_ADJ_ROOM_MAC, 0))
 		return TC_ACT_SHOT;
 	struct unreachable answer = {
 		.ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_ICMP, .tot_len = htons(sizeof(answer) + sizeof(head)),
