@@ -2,12 +2,12 @@
 
 FILE is JSON: `link` (the TUN device), `local`, `port`, `blocks` (our own), `peers` (block -> [address, port]). On SIGURG it is
 read again; who does not expect that signal ignores it, so it may come before we are ready.
-read again; who does not expect that signal ignores it, so it may come before we are ready. The wire is flannel's: the payload
-of a datagram is one bare IP packet; both ends take one from the TTL; for a destination that nobody has the sender hears ICMP
-"net unreachable", unless it sent ICMP itself.
 
 The wire is flannel's: the payload of a datagram is one bare IP packet; both ends take one from the TTL; for a destination that
 nobody has the sender hears ICMP "net unreachable", unless it sent ICMP itself.
+
+Two threads that wait in system calls, one for each direction: a read and a send for each packet, and as little Python between
+as can be. Where a destination is, is looked up once and kept. Only the standard library, and of it only what starts quickly.
 """
 
 from __future__ import annotations
