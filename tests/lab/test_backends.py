@@ -88,6 +88,20 @@ def test_alloc_gives_out_addresses_and_makes_no_way(lab: Lab) -> None:
         end(lab, "alloc")
 
 
+def test_commands_of_the_user_join_hosts(lab: Lab) -> None:
+    """A shell with `$` and `&&`, as flannel's documentation has it, and flannel's code no longer."""
+    words = ("-o", "subnet_add=ip route replace $SUBNET via $PUBLIC_IP && echo $SUBNET >>/run/added",
+             "-o", "subnet_remove=ip route del $SUBNET via $PUBLIC_IP")  # fmt: skip
+    addresses = joined(lab, "ext", "--subnet", "10.71.0.0/16", "--backend", "extension", *words)
+    h1 = lab.host("h1")
+    try:
+        wait_for(lambda: reach(lab, "ext", addresses), 5, "both directions")
+        h1.run(["wefted", "apply"])
+        assert len(h1.run(["cat", "/run/added"]).stdout.splitlines()) == 1, "it is run once"
+    finally:
+        end(lab, "ext")
+
+
 def test_auto_follows_a_host_to_another_segment_and_back(lab: Lab) -> None:
     """A peer whose prefix no longer holds us is behind a router in our eyes: the tunnel takes over, and gives back."""
     h1, h2 = lab.host("h1"), lab.host("h2")

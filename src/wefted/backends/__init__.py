@@ -9,6 +9,7 @@ from wefted.model.lease import Lease
 from wefted.model.network import Segment
 
 from .alloc import AllocBackend
+from .extension import ExtensionBackend
 from .hostgw import HostGatewayBackend
 from .ipip import IpipBackend
 from .none import NoneBackend
@@ -26,6 +27,7 @@ _ALL: tuple[Backend, ...] = (
     IpipBackend(),
     UdpBackend(),
     AllocBackend(),
+    ExtensionBackend(),
 )
 
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in _ALL}

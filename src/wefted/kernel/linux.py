@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from wefted.errors import KernelError
+from wefted.model.command import Command
 from wefted.model.firewall import NftElement, NftTable, Sysctl
 from wefted.model.link import (
     Bridge,
@@ -34,6 +35,7 @@ from wefted.model.shaping import Shaper
 from wefted.model.tunnel import Tun, UdpPeer, UdpTunnel
 
 from .address import AddressHandler, read_addresses
+from .command import CommandHandler
 from .fault import Fault
 from .fdb import ForwardingHandler, read_forwarding
 from .handler import Handler, Reader
@@ -103,6 +105,7 @@ class LinuxKernel:
         self._socket = self._spaces.socket(self._spaces.home_fd)
         self._fault = Fault.from_environment()
         self._sysctls = SysctlHandler(Path(runtime_dir), self._spaces, self._fault)
+        self._commands = CommandHandler(Path(runtime_dir), self._spaces, self._fault)
         self._firewall = Firewall(self._spaces, self._fault)
         self._prober = Prober(Path(runtime_dir), self._spaces, self._firewall, datapath)
         relays = UdpRelays(Path(runtime_dir), home, relay)
@@ -112,6 +115,7 @@ class LinuxKernel:
             **_HANDLERS, MovedLink: MovedLinkHandler(Path(runtime_dir), self._spaces, self._fault),
             Tun: TunHandler(self._spaces), UdpTunnel: UdpTunnelHandler(self._udp), UdpPeer: UdpPeerHandler(self._udp),
             Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
+            Command: self._commands, Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
         })  # fmt: skip
         self._sandbox_sends = 0
         self._closed = False
@@ -232,6 +236,7 @@ class LinuxKernel:
         yield from self._netlink_objects(ns)
         if ns == HOST:
             yield from self._sysctls.read()
+            yield from self._commands.read()
             yield from self._firewall.read()
 
     def _netlink_objects(self, ns: Netns) -> Iterator[KernelObject]:

@@ -17,6 +17,7 @@
     nft table               its name: `wefted`, or `wefted-...`         everything in it is ours
     nft table, intact       a chain `v_<text>_<listing>` in it          digests of our text and of what nft lists for it
     sysctl                  a file in the runtime directory             written before the setting; holds the old value
+    command                 a file in the runtime directory             written when it has ended well
 
 The alias of a link is for people: the kernel ignores it in the create call, so a crash could leave a link without it.
 

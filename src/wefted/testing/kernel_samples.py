@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 
+from wefted.model.command import Command
 from wefted.model.firewall import NftElement, NftTable, Sysctl
 from wefted.model.link import Bridge, Dummy, Ipip, Ipvlan, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.objects import KernelObject, Netns
@@ -142,6 +143,11 @@ SAMPLES: dict[str, Make] = {
     ),
     "vlan in a sandbox": lambda ns: Sample(Vlan(ns=ns, name="eth0", parent=FOREIGN, tag=7), feature="vlan"),
     "vxlan": lambda ns: Sample(VXLAN, (BRIDGE,), replace(VXLAN, vni=78, master=BRIDGE.name), "vxlan"),
+    "command": lambda ns: Sample(
+        Command(network="web", subject="10.64.2.0/24", run="test $SUBNET = 10.64.2.0/24", undo="cat >/dev/null",
+                environment=(("NETWORK", "10.64.0.0/16"), ("SUBNET", "10.64.2.0/24")), stdin="what it announces"), (),
+        Command(network="web", subject="10.64.2.0/24", run="true", undo="true"),
+    ),
     "ipip": lambda ns: Sample(
         Ipip(name="flannel.ipip", local=ip_address("192.0.2.1"), mtu=1400), (),
         Ipip(name="flannel.ipip", local=ip_address("192.0.2.2"), mtu=1300), "ipip",

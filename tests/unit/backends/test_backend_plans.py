@@ -12,6 +12,7 @@ import pytest
 from wefted.backends import BACKENDS, shared_addresses, unreachable, widest
 from wefted.engine.diff import diff, index
 from wefted.errors import Unsupported, UsageError
+from wefted.model.command import Command
 from wefted.model.lease import Lease
 from wefted.model.link import Link, Vxlan
 from wefted.model.network import Network, Segment, Subnet
@@ -52,6 +53,10 @@ address fd64:0:0:1::/128 dev {VX}
 route 10.64.2.0/24 via 192.168.50.2 dev eth0 src 10.64.1.1
 -6 route fd64:0:0:2::/64 via 2001:db8::2 dev eth0 src fd64:0:0:1::1
 """
+EXTENSION = """
+command for 10.64.2.0/24: NETWORK=10.64.0.0/16 PUBLIC_IP=192.168.50.2 PUBLIC_IPV6=2001:db8::2 SUBNET=10.64.2.0/24 add
+command for fd64:0:0:2::/64: IPV6SUBNET=fd64:0:0:2::/64 NETWORK=10.64.0.0/16 PUBLIC_IP=192.168.50.2 PUBLIC_IPV6=2001:db8::2 add
+"""
 IPIP = f"""
 link {VX} type ipip local 192.168.50.1 mtu 1430
 sysctl net/ipv4/conf/{VX}/forwarding = 1
@@ -90,8 +95,9 @@ fdb 00:00:00:00:00:00 dst 2001:db8::2 dev {VX}
 
 
 def web(backend: str) -> Network:
-    """Return the network with the subnets that a backend can carry."""
-    return replace(WEB, backend=backend, subnets=SUBNETS[:1] if backend == "ipip" else SUBNETS)
+    """Return the network with what a backend needs, and the subnets that it can carry."""
+    options = (("subnet_add", "add"),) if backend == "extension" else ()
+    return replace(WEB, backend=backend, subnets=SUBNETS[:1] if backend == "ipip" else SUBNETS, options=options)
 
 
 def node(number: int, versions: Sequence[int] = (4, 6)) -> Node:
@@ -135,6 +141,7 @@ def lines(text: str) -> set[str]:
         ("host-gw", 3, (4, 6), HOST_GW),
         ("auto", 3, (4, 6), DIRECT),
         ("ipip", 3, (4,), IPIP),
+        ("extension", 3, (4, 6), EXTENSION),
         ("vxlan", 3, (4, 6), VXLAN_4),
         ("vxlan", 3, (6, 4), VXLAN_6),
         ("vxlan", 3, (6,), VXLAN_6),
@@ -331,6 +338,20 @@ def test_bad_options_of_udp_are_refused(option: tuple[str, str]) -> None:
         BACKENDS["udp"].validate(replace(WEB, backend="udp", options=(option,)))
 
 
+def test_commands_of_a_peer_find_what_it_announces_and_can_be_taken_back() -> None:
+    network = replace(
+        WEB, backend="extension", options=(("post_startup", "up"), ("subnet_add", "add"), ("subnet_remove", "remove"))
+    )
+    start, peer = plan(network, leases(node(2), "10.64.2.0/24", data=(("data", "a key"),)))
+    assert isinstance(start, Command)
+    assert isinstance(peer, Command)
+    assert (peer.stdin, peer.undo) == ("a key", "remove")
+    assert dict(start.environment) == {
+        "NETWORK": "10.64.0.0/16", "SUBNET": "10.64.1.0/24", "IPV6SUBNET": "fd64:0:0:1::/64",
+        "PUBLIC_IP": "192.168.50.1", "PUBLIC_IPV6": "2001:db8::1",
+    }  # fmt: skip
+
+
 def test_a_node_without_underlay_has_no_tunnel_yet() -> None:
     assert plan(replace(WEB, backend="vxlan"), peers(), versions=()) == []
 
@@ -389,6 +410,8 @@ def test_overhead(backend: str, v4: int, v6: int) -> None:
         ({"backend": "vxlan", "subnets": ()}, UsageError, "routes blocks of a subnet"),
         ({"backend": "vxlan", "options": (("vni", "16777216"),)}, UsageError, "vni is '16777216', not a number from 1"),
         ({"backend": "vxlan", "options": (("vni", "0"),)}, UsageError, "not a number from 1 to 16777215"),
+        ({"backend": "extension"}, UsageError, "needs a command"),
+        ({"backend": "extension", "options": (("pre_startup", "a"),)}, Unsupported, "no PreStartupCommand"),
         ({"backend": "ipip"}, Unsupported, "carries IPv4 only, and fd64::/48 is not"),
         ({"backend": "ipip", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),
         ({"backend": "auto", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),
