@@ -114,7 +114,6 @@ class LinuxKernel:
         self._handlers = MappingProxyType({
             **_HANDLERS, MovedLink: MovedLinkHandler(Path(runtime_dir), self._spaces, self._fault),
             Tun: TunHandler(self._spaces), UdpTunnel: UdpTunnelHandler(self._udp), UdpPeer: UdpPeerHandler(self._udp),
-            Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
             Command: self._commands, Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
         })  # fmt: skip
         self._sandbox_sends = 0
