@@ -9,10 +9,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from wefted.backends import BACKENDS, shared_addresses, unreachable, widest
-from wefted.engine.diff import diff, index
+from wefted.backends import BACKENDS, unreachable
 from wefted.errors import Unsupported, UsageError
-from wefted.model.command import Command
 from wefted.model.lease import Lease
 from wefted.model.link import Link, Vxlan
 from wefted.model.network import Network, Segment, Subnet
