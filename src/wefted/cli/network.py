@@ -38,9 +38,8 @@ def network() -> None:
     "--backend",
     default="none",
     show_default=True,
-    help="none auto host-gw vxlan ipip alloc extension: how hosts are joined",
+    help="none auto host-gw vxlan udp ipip alloc extension: how hosts are joined",
 )
-@option("--backend", default="none", show_default=True, help="How the hosts are joined: none host-gw vxlan udp")
 @option("--subnet", metavar="CIDR", multiple=True, help="Repeat it for several; chosen if there is none. none: --ip says all.")
 @option("--gateway", metavar="IP", multiple=True, help="The containers' gateway [default: a subnet's first].")
 @option("--ip-range", metavar="CIDR", multiple=True, help="Hand out addresses of this part of a subnet only.")

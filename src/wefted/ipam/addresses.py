@@ -96,6 +96,8 @@ class AddressBook:
         self._clear()
         now = self._latest = self._clock()
         lapsed: list[Op] = []
+        # Of what an owner gave back, the last is what it gets again.
+        found.sort(key=lambda entry: entry[2].claim.released_at or 0.0)
         for network, address, record in found:
             since = record.claim.released_at
             if since is not None and since <= now - self._grace:

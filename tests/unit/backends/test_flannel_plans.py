@@ -7,12 +7,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from wefted.backends import shared_addresses, unreachable, widest
+from wefted.backends import BACKENDS, shared_addresses, unreachable, widest
 from wefted.engine.diff import diff, index
+from wefted.errors import UsageError
 from wefted.model.command import Command
 from wefted.model.link import Vxlan
 from wefted.model.node import Node
 from wefted.model.objects import HOST
+from wefted.model.tunnel import UdpTunnel
 
 from .test_backend_plans import MACS, VX, WEB, leases, lines, node, peers, plan, segment, texts
 
@@ -127,3 +129,26 @@ def test_commands_of_a_peer_find_what_it_announces_and_can_be_taken_back() -> No
         "NETWORK": "10.64.0.0/16", "SUBNET": "10.64.1.0/24", "IPV6SUBNET": "fd64:0:0:1::/64",
         "PUBLIC_IP": "192.168.50.1", "PUBLIC_IPV6": "2001:db8::1",
     }  # fmt: skip
+
+
+def test_flannels_networks_have_flannels_device_and_the_whole_route() -> None:
+    network = replace(WEB, backend="udp", labels=(("flannel.prefix", "/coreos.com/network/"),), options=(("port", "9000"),))
+    made = texts(plan(network, peers()))
+    assert "route 10.64.0.0/16 dev flannel0" in made
+    assert "address 10.64.1.0/32 dev flannel0" in made
+    assert "udp peer 10.64.2.0/24 at 192.168.50.2:9000 dev flannel0" in made
+    assert "route 10.64.0.0/16 dev tun7" in texts(plan(replace(WEB, backend="udp", options=(("device", "tun7"),)), []))
+
+
+@pytest.mark.parametrize(
+    "change", [{"options": (("direct", "off"),)}, {"driver": "ptp"}, {"options": (("bridge", "docker0"),)}]
+)
+def test_only_a_bridge_of_ours_is_joined_past_the_stack(change: dict[str, object]) -> None:
+    (tunnel,) = (o for o in plan(replace(WEB, backend="udp", **change), []) if isinstance(o, UdpTunnel))
+    assert tunnel.bridge == ""
+
+
+@pytest.mark.parametrize("option", [("port", "0"), ("direct", "maybe"), ("device", "a/b"), ("device", "sixteen-letters-")])
+def test_bad_options_of_udp_are_refused(option: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=option[0]):
+        BACKENDS["udp"].validate(replace(WEB, backend="udp", options=(option,)))
