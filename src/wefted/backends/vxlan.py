@@ -111,9 +111,9 @@ class AutoBackend(VxlanBackend):
 
 
 def _tunnels(segment: Segment) -> tuple[_Tunnel, ...]:
-    """Return one for all blocks, or one for each IP version, as flannel has them."""
+    """Return one for all blocks, or one for each IP version, as flannel has them; that needs an underlay of both."""
     second = segment.network.option("device6")
-    if not second:
+    if not second or underlay.local(segment.node, 6) is None:
         return (_Tunnel(segment.network.tunnel, 0, (4, 6)),)
     both = _Tunnel(segment.network.tunnel, 4, (4,)), _Tunnel(second, 6, (6,))
     used = {subnet.prefix.version for subnet in segment.network.subnets}
