@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wefted.bench.attach import FEW
+from wefted.bench.turns import FEW
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 

@@ -8,17 +8,15 @@ while, it does so for all of them. The namespaces are there before the clock sta
 from __future__ import annotations
 
 import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from wefted import __version__
-from wefted.errors import Unsupported, UsageError, WeftedError
+from wefted.errors import UsageError, WeftedError
 from wefted.lab.agents import WEFTED
 from wefted.lab.lab import Lab
 
-from .rows import Check, Report, Row, Skipped
+from .rows import Check, Report, Row
+from .turns import Say, Turn, machine, opened, row_of, turn_of, verified
 from .worker import Worker
 
 WITH_AGENT = ("agent", "cli-agent", "cni-ours", "cni-ours-port", "pipework")
@@ -26,8 +24,6 @@ WITHOUT_AGENT = (
     "cli-alone", "cni", "cni-masquerade", "cni-portmap", "ip-batch", "ip-calls", "pipework-script", "pipework-arping",
     "ovs-docker",
 )  # fmt: skip
-FEW = {"pipework-arping": 10}
-"""Attaches of those that wait for a second each time."""
 ROUND = 25
 """Attaches in a row of one contender, before the next has its turn."""
 PAUSE = 0.2
@@ -37,36 +33,6 @@ EDGE = 100
 """Attaches at each end of the long row that are compared with each other."""
 MOST = 10_000
 """Endpoints in the long row."""
-
-Say = Callable[[str], None]
-
-
-@dataclass(slots=True)
-class _Turn:
-    """A contender with the worker it lives in, and what it has done so far."""
-
-    name: str
-    what: str
-    worker: Worker
-    samples: list[float]
-    names: list[str]
-
-    def provide(self, count: int) -> None:
-        """Make the namespaces well ahead: an agent looks at each new one, which must not fall into what is timed."""
-        self.worker.ask("make", names=[self._name(number) for number in range(count)])
-
-    def play(self, count: int) -> None:
-        first = len(self.names)
-        fresh = [self._name(first + n) for n in range(count)]
-        self.samples += self.worker.ask("attach", contender=self.name, names=fresh, first=first)
-        self.names += fresh
-
-    def share(self, count: int) -> int:
-        """Return how many of `count` attaches are its share."""
-        return min(count, FEW.get(self.name, count))
-
-    def _name(self, number: int) -> str:
-        return f"{self.name}-{number}"
 
 
 def attach(count: int, endpoints: int, say: Say) -> Report:
@@ -78,50 +44,21 @@ def attach(count: int, endpoints: int, say: Say) -> Report:
         host = lab.host("h1")
         host.run([*WEFTED, "up", "--advertise", str(host.address)])
         with Worker(host) as served, Worker(lab.host("h2")) as plain:
-            turns, skipped = _open(served, plain)
-            many = _turn("agent-many", served)
+            turns, skipped = opened([*((name, served) for name in WITH_AGENT), *((name, plain) for name in WITHOUT_AGENT)])
+            many = turn_of("agent-many", served)
             say("namespaces for all")
             for turn in turns:
                 turn.provide(1 + turn.share(count))
             many.provide(endpoints)
             _take_turns(turns, count, say)
             say("looking at what was made")
-            rows = [_row(turn) for turn in turns]
+            rows = [row_of(turn) for turn in turns]
             say(f"{endpoints} endpoints in one network, then {min(DETACHED, endpoints)} detached at once")
             rows += _many(many, endpoints)
     return Report(machine=machine(), rows=rows, checks=list(_checks({row.name: row for row in rows})), skipped=skipped)
 
 
-def machine() -> dict[str, str | int | None]:
-    """Return what the numbers depend on."""
-    return {
-        "wefted": __version__,
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-        "cpus": os.cpu_count(),
-    }
-
-
-def _open(served: Worker, plain: Worker) -> tuple[list[_Turn], list[Skipped]]:
-    turns, skipped = [], []
-    places = [*((name, served) for name in WITH_AGENT), *((name, plain) for name in WITHOUT_AGENT)]
-    for name, worker in places:
-        try:
-            turns.append(_turn(name, worker))
-        except Unsupported as error:
-            skipped.append(Skipped(name=name, reason=error.message))
-    return turns, skipped
-
-
-def _turn(name: str, worker: Worker) -> _Turn:
-    """Let a worker prepare a contender. Raises `Unsupported` where it cannot run."""
-    told = worker.ask("open", contender=name)
-    if told["missing"]:
-        raise Unsupported(told["missing"])
-    return _Turn(name, told["what"], worker, [], [])
-
-
-def _take_turns(turns: Sequence[_Turn], count: int, say: Say) -> None:
+def _take_turns(turns: Sequence[Turn], count: int, say: Say) -> None:
     """Attach one namespace each first, off the record: bridges, modules and caches are there then for everybody."""
     for turn in turns:
         turn.play(1)
@@ -135,29 +72,13 @@ def _take_turns(turns: Sequence[_Turn], count: int, say: Say) -> None:
                 turn.play(min(ROUND, left))
 
 
-def _row(turn: _Turn) -> Row:
-    ready = _verified(turn.worker, turn.name, turn.names)
-    return Row(name=turn.name, what=turn.what, samples=tuple(turn.samples), verified=ready - 1)
-
-
-def _verified(worker: Worker, contender: str, names: Sequence[str]) -> int:
-    """Return how many interfaces are ready. Raises `WeftedError` unless all are, and the gateway answers the last and first."""
-    ready = worker.ask("ready", contender=contender, names=names)
-    answered = worker.ask("answered", names=[names[0], names[-1]])
-    if len(ready) < len(names) or len(answered) < 2:
-        raise WeftedError(
-            f"{contender}: of {len(names)} attached, {len(ready)} are ready; of 2 pings, {len(answered)} answered"
-        )
-    return len(ready)
-
-
-def _many(turn: _Turn, endpoints: int) -> Iterator[Row]:
+def _many(turn: Turn, endpoints: int) -> Iterator[Row]:
     """Measure one long row of attaches, its two ends, and the detach of many at once."""
     turn.play(endpoints)
-    verified = _verified(turn.worker, turn.name, turn.names)
+    ready = verified(turn.worker, turn.name, turn.names)
     samples = tuple(turn.samples)
     edge = min(EDGE, endpoints // 3)
-    yield Row(name="agent-many", what=f"agent, {endpoints} in a row", samples=samples, verified=verified)
+    yield Row(name="agent-many", what=f"agent, {endpoints} in a row", samples=samples, verified=ready)
     yield Row(name="agent-many-first", what=f"  of these, the first {edge}", samples=samples[:edge], verified=edge)
     yield Row(name="agent-many-last", what=f"  of these, the last {edge}", samples=samples[-edge:], verified=edge)
     doomed = turn.names[: min(DETACHED, endpoints)]

@@ -29,6 +29,7 @@ from . import card
 from .attach import machine
 from .forwarders import MTU, Forwarder, c_proxy, our_relay
 from .rows import Check, Report, Row, Skipped, percentile
+from .turns import machine
 
 BACKENDS = ("host-gw", "vxlan", "udp")
 MODES = {"plain-nic": "off", "offload": "on"}

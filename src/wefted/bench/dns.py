@@ -14,8 +14,8 @@ from wefted.errors import UsageError
 from wefted.lab.agents import WEFTED
 from wefted.lab.lab import Lab
 
-from .attach import Say, machine
 from .rows import Check, Report, Row, Skipped
+from .turns import Say, machine
 from .worker import Worker
 
 NAMES = 200

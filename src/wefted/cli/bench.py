@@ -94,6 +94,17 @@ def flannel(times: int, peers: int, check: bool, as_json: bool) -> None:
     from wefted.bench.flannel import flannel as measure
 
     report = measure(times, peers, _progress())
+
+
+@bench.command(epilog="wefted bench engines\nwefted bench engines --rounds 5 --json --check")
+@option("--rounds", type=int, default=20, show_default=True, metavar="N", help="Containers of each way.")
+@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@json_option
+def engines(rounds: int, check: bool, as_json: bool) -> None:
+    """Run containers of Docker and podman on our networks and on their own; CNI plugins beside each other."""
+    from wefted.bench.engines import engines as measure
+
+    report = measure(rounds, _progress())
     show(report.to_json(), as_json, _attach_lines)
     if check and not report.ok:
         click.get_current_context().exit(1)
