@@ -40,6 +40,9 @@ class Config:
     docker: str = "auto"
     """Where Docker finds us as its network plugin: `auto`: in /run/docker/plugins where there is a Docker; a path; `off`."""
 
+    auto_network: str = ""
+    """Networks, with commas between, that every container of Docker and podman joins unless its labels say otherwise."""
+
     @property
     def socket(self) -> Path:
         return Path(self.runtime_dir, "wefted.sock")

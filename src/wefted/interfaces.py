@@ -194,6 +194,16 @@ class Told(Protocol):
         """Say at which path the namespace of a container is. Raises `UsageError` for what is no path."""
 
 
+@runtime_checkable
+class Kept(Protocol):
+    """A `Runtime` that also knows of containers that do not run, and tells what containers say of themselves."""
+
+    async def exists(self, identifier: str) -> bool:
+        """Tell whether a container of this whole id has not been removed. Raises `NotFound` where there is no such engine,
+        `Unreachable` when it does not answer."""
+        ...
+
+
 class Engine(Protocol):
     """The use cases. LocalEngine does them in this process; RemoteEngine asks the agent over its socket."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from wefted.engine import keys, peers
 from wefted.engine.addressing import Addressing
+from wefted.engine.automatic import Automatic
 from wefted.engine.engine import LocalEngine
 from wefted.errors import Conflict, Unreachable, WeftedError
 from wefted.interfaces import Runtime
@@ -34,8 +35,11 @@ RETRY = 0.5
 class Loops:
     """The agent's tasks. One that fails with a `WeftedError` is logged and started again; any other error ends the agent."""
 
-    def __init__(self, engine: LocalEngine, interval: float, names: NameService, docker: DockerService) -> None:
+    def __init__(
+        self, engine: LocalEngine, interval: float, names: NameService, docker: DockerService, automatic: Automatic
+    ) -> None:
         self._engine = engine
+        self._automatic = automatic
         self._names = names
         self._docker = docker
         self._host = engine.host
@@ -63,6 +67,7 @@ class Loops:
             FlannelService(self._engine.flannels).run(),
             self._engine.endpoints.leases.run(),
             self._docker.run(),
+            self._again("the look for removed containers", self._automatic.run),
             *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
         ]
         if also is not None:
@@ -166,6 +171,7 @@ class Loops:
     async def _watch_runtime(self, runtime: Runtime) -> None:
         async for event in runtime.watch():
             await self._engine.endpoints.following.sandbox_changed(event)
+            await self._automatic.sandbox_changed(event)
 
     async def _again(self, what: str, start: Callable[[], Awaitable[None]]) -> None:
         while True:

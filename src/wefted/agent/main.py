@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wefted.config import Config
+from wefted.engine.automatic import Automatic
 from wefted.engine.engine import LocalEngine
 from wefted.wiring import locked, open_engine
 
@@ -49,7 +50,8 @@ async def _serve(config: Config, also: Also | None) -> None:
     engine = await open_engine(config, live=True)
     try:
         docker = DockerService(engine, config.docker, config.docker_socket)
-        loops = Loops(engine, config.interval, NameService(engine, config.dns_address), docker)
+        automatic = Automatic(engine.host, engine.endpoints, config.auto_network)
+        loops = Loops(engine, config.interval, NameService(engine, config.dns_address), docker, automatic)
         await docker.prepare()
         await loops.first_pass()
         async with serving(engine, config.socket), docker.serving():

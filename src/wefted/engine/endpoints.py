@@ -92,7 +92,7 @@ class Endpoints:
                 await self.detach([self._host.endpoints[e.id] for e in made if e.id in self._host.endpoints])
             raise
 
-    async def attach(self, request: Connect, container: str) -> tuple[Endpoint, bool]:
+    async def attach(self, request: Connect, container: str, *, automatic: bool = False) -> tuple[Endpoint, bool]:
         """Attach one container; the lock is held. Return its endpoint, and whether it is new."""
         host = self._host
         network = await host.network(request.network)
@@ -122,6 +122,7 @@ class Endpoints:
             host_ifname=spec.interface_name(request.host_ifname) if request.host_ifname else "",
             slot=request.ifname if members else "",
             transient=bool(request.netns),
+            automatic=automatic,
             bandwidth=limits_from(request.bandwidth, network),
             gateway_priority=request.gateway_priority,
             routes=tuple(spec.route(text) for text in request.routes),

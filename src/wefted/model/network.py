@@ -170,6 +170,9 @@ class Endpoint:
     """Whether the container's engine asked for it through our plugin: then the engine names the interface inside, gives it its
     addresses and routes, and says when the container comes and goes."""
 
+    automatic: bool = False
+    """Whether it was made because its container said so, or the host's settings did; it goes when the container is removed."""
+
     @property
     def id(self) -> str:
         return endpoint_id(self.network, self.made_for or self.container, self.slot)

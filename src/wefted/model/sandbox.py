@@ -17,6 +17,8 @@ class Sandbox:
     identity: str
     id: str = ""
     """The engine's own identifier, which a container keeps when it is renamed; empty where there is none."""
+    said: tuple[tuple[str, str], ...] | None = None
+    """Those of its labels that concern us (`model.wishes`), sorted; None where its engine does not tell labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 from wefted.errors import InUse, UsageError
 from wefted.model import spec
+from wefted.model.wishes import NETWORK
 
 from .native import MARK, program
-from .oci_hook import NETWORK
 
 TYPE = "wefted"
 """The name of the plugin: the `type` in a configuration."""

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wefted.errors import UsageError, WeftedError
 from wefted.interfaces import Engine
+from wefted.model.wishes import Wish, wishes
 from wefted.runtime.namespace import is_own
 
 from .door import Answer, Call
 
 log = logging.getLogger("wefted.oci")
 
-NETWORK, IP, ALIAS, PUBLISH = "wefted.network", "wefted.ip", "wefted.alias", "wefted.publish"
-"""Several values stand in one text, with commas between. What is not a network's concerns the first one."""
 DOCKER = Path("/var/lib/docker/containers")
 """Docker hands no labels to its runtime, but it has them on disk before it starts one."""
 
@@ -30,8 +29,8 @@ DOCKER = Path("/var/lib/docker/containers")
 async def answer(engine: Engine, call: Call) -> Answer:
     """Attach a container that is about to start. What fails fails its start: it asked for a network."""
     try:
-        identifier, pid, wishes = _decoded(call.bytes)
-        await _attach(engine, identifier, f"/proc/{pid}/ns/net", wishes)
+        identifier, pid, said = _decoded(call.bytes)
+        await _attach(engine, identifier, f"/proc/{pid}/ns/net", wishes(said))
     except WeftedError as error:
         return Answer(exit_code=1, output={"error": error.message, "hint": error.hint})
     except Exception as error:
@@ -40,37 +39,32 @@ async def answer(engine: Engine, call: Call) -> Answer:
     return Answer()
 
 
-async def _attach(engine: Engine, identifier: str, netns: str, wishes: Mapping[str, str]) -> None:
-    networks = _split(wishes.get(NETWORK, ""))
-    if not networks:
+async def _attach(engine: Engine, identifier: str, netns: str, wanted: Sequence[Wish]) -> None:
+    if not wanted:
         return
     if is_own(netns):
         log.info("a container in the host's network is left alone", extra={"container": identifier})
         return
     done: list[str] = []
     try:
-        for network in networks:
-            await engine.call("network.connect", _parameters(network, identifier, netns, wishes if not done else {}))
-            done.append(network)
+        for wish in wanted:
+            await engine.call("network.connect", _parameters(wish, identifier, netns))
+            done.append(wish.network)
     except WeftedError:
         for network in done:
             await engine.call("network.disconnect", {"network": network, "containers": [f"oci:{identifier}"]})
         raise
 
 
-def _parameters(network: str, identifier: str, netns: str, wishes: Mapping[str, str]) -> dict[str, Any]:
+def _parameters(wish: Wish, identifier: str, netns: str) -> dict[str, Any]:
     return {
-        "network": network,
+        "network": wish.network,
         "containers": [f"oci:{identifier}"],
         "netns": netns,
-        "ip": _split(wishes.get(IP, "")),
-        "aliases": _split(wishes.get(ALIAS, "")),
-        "publish": _split(wishes.get(PUBLISH, "")),
+        "ip": list(wish.ip),
+        "aliases": list(wish.aliases),
+        "publish": list(wish.publish),
     }
-
-
-def _split(text: str) -> list[str]:
-    return [word for part in text.split(",") if (word := part.strip())]
 
 
 def _decoded(state: bytes) -> tuple[str, int, Mapping[str, str]]:
@@ -79,10 +73,10 @@ def _decoded(state: bytes) -> tuple[str, int, Mapping[str, str]]:
     identifier, pid, bundle = value.get("id"), value.get("pid"), value.get("bundle", "")
     if not isinstance(identifier, str) or not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0:
         raise UsageError("the state of the container has no id and pid", "this is for the createRuntime hook of an OCI runtime")
-    wishes = dict(_strings(value.get("annotations")))
+    said = dict(_strings(value.get("annotations")))
     for key, text in _of_bundle(bundle if isinstance(bundle, str) else "", identifier):
-        wishes.setdefault(key, text)
-    return identifier, pid, wishes
+        said.setdefault(key, text)
+    return identifier, pid, said
 
 
 def _object(text: bytes) -> Mapping[str, Any]:

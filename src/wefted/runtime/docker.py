@@ -10,11 +10,13 @@ import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 from wefted.errors import NotFound, Unreachable, UsageError, WeftedError
 from wefted.model import spec
 from wefted.model.objects import Netns
 from wefted.model.sandbox import Sandbox, SandboxEvent
+from wefted.model.wishes import PREFIX
 
 from .engineapi import EngineApi, Json
 from .namespace import identity_of, sandbox
@@ -23,11 +25,11 @@ from .presence import Presence
 SOCKET = "/run/docker.sock"
 SHARED = "container:"
 """How `NetworkMode` begins for a container in the namespace of another one; that one's id follows."""
-EVENTS = {"type": ["container"], "event": ["start", "die", "rename"]}
+EVENTS = {"type": ["container"], "event": ["start", "die", "rename", "destroy"]}
 
 
 class DockerRuntime:
-    """Implements `Runtime` for kind docker. What shares another container's namespace is found as that one."""
+    """Implements `Runtime` and `Kept` for kind docker. What shares another container's namespace is found as that one."""
 
     kind = "docker"
 
@@ -51,6 +53,12 @@ class DockerRuntime:
                     self._found[found.id] = found
                 return found
         return None
+
+    async def exists(self, identifier: str) -> bool:
+        """Tell whether a container, running or not, has not been removed."""
+        self._api.require()
+        listed = await self._api.get("/containers/json", all="1", filters={"id": [identifier]})
+        return any(one["Id"] == identifier for one in listed)
 
     def watch(self) -> AsyncIterator[SandboxEvent]:
         """Yield what runs, then what comes and goes; again from the beginning, of what differs, after the engine was away."""
@@ -93,6 +101,7 @@ class _Watch:
         self._inspect = inspect
         self._found = found
         self._known = dict(found)
+        self._told: set[str] = set()
 
     async def events(self) -> AsyncIterator[SandboxEvent]:
         presence = Presence(self._api.path)
@@ -134,6 +143,8 @@ class _Watch:
             return self._renamed(identifier, attributes)
         if action == "die":
             return self._gone(identifier) if identifier in self._known else None
+        if action == "destroy":
+            return SandboxEvent(container=f"{self._kind}:{attributes.get('name', '').lstrip('/')}", sandbox=None)
         found = await self._own(identifier)
         return None if found is None else self._come(identifier, found)
 
@@ -150,20 +161,22 @@ class _Watch:
     def _come(self, identifier: str, found: Sandbox) -> SandboxEvent | None:
         before = self._known.get(identifier)
         self._known[identifier] = found
-        if before == found:
+        if before == found and identifier in self._told:
             return None
+        self._told.add(identifier)
         renamed = before.container if before is not None and before.container != found.container else ""
         return SandboxEvent(container=found.container, sandbox=found, renamed=renamed)
 
     def _gone(self, identifier: str) -> SandboxEvent:
         self._found.pop(identifier, None)
+        self._told.discard(identifier)
         return SandboxEvent(container=self._known.pop(identifier).container, sandbox=None)
 
     def _renamed(self, identifier: str, attributes: Mapping[str, str]) -> SandboxEvent | None:
         old, new = (f"{self._kind}:{attributes.get(key, '').lstrip('/')}" for key in ("oldName", "name"))
         found = self._known.get(identifier)
         if found is not None:
-            found = self._known[identifier] = Sandbox(container=new, ns=found.ns, identity=found.identity, id=identifier)
+            found = self._known[identifier] = replace(found, container=new)
         return SandboxEvent(container=new, sandbox=found, renamed=old)
 
 
@@ -194,7 +207,9 @@ def _sandbox(container: str, found: Json) -> Sandbox | None:
         return None
     key = os.path.realpath(found.get("NetworkSettings", {}).get("SandboxKey") or path)
     ns = Netns(key if _same(key, path) else path)
-    return Sandbox(container=container, ns=ns, identity=identity_of(ns) or own.identity, id=found["Id"])
+    labels = (found.get("Config") or {}).get("Labels") or {}
+    said = tuple(sorted((key, value) for key, value in labels.items() if key.startswith(PREFIX)))
+    return Sandbox(container=container, ns=ns, identity=identity_of(ns) or own.identity, id=found["Id"], said=said)
 
 
 def _same(path: str, other: str) -> bool:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wefted.errors import NotFound, UsageError
+from wefted.errors import NotFound, UsageError, WeftedError
 from wefted.model import spec
-from wefted.model.sandbox import Sandbox
+from wefted.model.sandbox import Sandbox, SandboxEvent
+from wefted.model.wishes import PREFIX
 
 from .engineapi import EngineApi
 from .statefiles import Entry, StateFilesRuntime, pid_in
@@ -47,6 +49,20 @@ class PodmanFiles:
                 entry = self._entry(container, path.parent.name)
                 if entry is not None:
                     yield entry
+
+    def exists(self, identifier: str) -> bool:
+        """Tell whether podman has a container, running or not."""
+        return any(one.get("id") == identifier for path in self._lists() for one in _listed(path))
+
+    def annotations(self, identifier: str) -> Mapping[str, str]:
+        """Return what the container's OCI configuration says; labels are not in it."""
+        for path in self._lists():
+            try:
+                config = json.loads((self._graph / path.parent.name / identifier / "userdata/config.json").read_bytes())
+                return dict(config.get("annotations") or {})
+            except (OSError, ValueError):
+                continue
+        return {}
 
     def _entry(self, container: Mapping[str, Any], directory: str) -> Entry | None:
         """Return a container that runs, or is about to."""
@@ -83,16 +99,43 @@ class PodmanFiles:
 
 
 class PodmanRuntime(StateFilesRuntime):
-    """Implements `Runtime` for kind podman."""
+    """Implements `Runtime` and `Kept` for kind podman."""
 
     def __init__(self, files: PodmanFiles | None = None, socket: str = SOCKET) -> None:
-        super().__init__(files or PodmanFiles())
+        self._podman = files or PodmanFiles()
+        super().__init__(self._podman)
         self._api = EngineApi(self.kind, socket)
 
     async def find(self, name: str) -> Sandbox | None:
         """Return the sandbox of the container of this name, id, beginning of an id; or label, while podman's service runs."""
         spec.container(f"{self.kind}:{name}")
         return await super().find(await self._labelled(name) if "=" in name else name)
+
+    async def exists(self, identifier: str) -> bool:
+        """Tell whether a container, running or not, has not been removed."""
+        self._require()
+        return self._podman.exists(identifier)
+
+    def watch(self) -> AsyncIterator[SandboxEvent]:
+        """Yield what runs, then what comes and goes, with its annotations; and its labels, while podman's service runs."""
+        return self._telling(super().watch())
+
+    async def _telling(self, events: AsyncIterator[SandboxEvent]) -> AsyncIterator[SandboxEvent]:
+        async for event in events:
+            if event.sandbox is None:
+                yield event
+                continue
+            said = {**self._podman.annotations(event.sandbox.id), **await self._labels(event.sandbox.id)}
+            ours = tuple(sorted((key, value) for key, value in said.items() if key.startswith(PREFIX)))
+            yield replace(event, sandbox=replace(event.sandbox, said=ours))
+
+    async def _labels(self, identifier: str) -> Mapping[str, str]:
+        try:
+            self._api.require()
+            found = await self._api.get(f"/containers/{identifier}/json")
+        except WeftedError:
+            return {}
+        return dict((found.get("Config") or {}).get("Labels") or {})
 
     async def _labelled(self, label: str) -> str:
         """Return the id of the only container with a label, or the label where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from itertools import count
 
@@ -14,7 +14,7 @@ from wefted.model.sandbox import Sandbox, SandboxEvent
 
 
 class FakeRuntime:
-    """Implements `Runtime`. Containers come and go by `add` and `remove`, and are called otherwise by `rename`."""
+    """Implements `Runtime` and `Kept`. Containers come and go by `add` and `remove`, and are called otherwise by `rename`."""
 
     def __init__(self, kind: str = "netns") -> None:
         self.kind = kind
@@ -37,12 +37,17 @@ class FakeRuntime:
         self._watchers.append(queue)
         return self._events(queue)
 
-    def add(self, name: str, ns: str = "") -> Sandbox:
+    async def exists(self, identifier: str) -> bool:
+        """Tell whether a container has not been forgotten."""
+        return identifier in self._identifiers.values()
+
+    def add(self, name: str, ns: str = "", said: Mapping[str, str] | None = None) -> Sandbox:
         """Start a container, again if it runs; its namespace stands at `ns`, and is another one each time."""
         container = f"{self.kind}:{name}"
         path = Netns(ns or f"/run/fake/{self.kind}/{name}")
         identifier = self._identifiers.setdefault(name, f"{next(self._numbers):064x}"[::-1])
-        sandbox = Sandbox(container=container, ns=path, identity=f"fake:{next(self._numbers)}", id=identifier)
+        words = None if said is None else tuple(sorted(said.items()))
+        sandbox = Sandbox(container=container, ns=path, identity=f"fake:{next(self._numbers)}", id=identifier, said=words)
         self._sandboxes[name] = sandbox
         self._tell(SandboxEvent(container=container, sandbox=sandbox))
         return sandbox
