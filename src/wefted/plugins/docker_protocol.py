@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -39,6 +40,13 @@ class DockerProtocol:
 
     async def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body for a request; never raises."""
+        start = time.perf_counter()
+        answer = await self._answer(method, path, body)
+        spent = round(1000 * (time.perf_counter() - start), 2)
+        log.debug("answered", extra={"request": path[:100], "status": answer[0], "ms": spent})
+        return answer
+
+    async def _answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         if method != "POST":
             return self.refusal(path, 405, f"{path[:100]} is asked with POST, not {method}")
         if path == ACTIVATE:
