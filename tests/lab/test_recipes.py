@@ -15,11 +15,8 @@ from .pipework import BIN, everything, lab_of_one, lan_port
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("recipes"), pytest.mark.timeout(120)]
 
 ALL = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.sh"))
-RECIPES = [recipe for recipe in ALL if not recipe.stem.startswith("flannel-")]
-"""Those of flannel make hosts of their own: `test_flannel_recipes`."""
-EVERY = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.sh"))
-RECIPES = [path for path in EVERY if not path.stem.startswith("dockerd-")]
-"""Without those that need a Docker engine (`test_dockerd_recipes`)."""
+RECIPES = [recipe for recipe in ALL if not recipe.stem.startswith(("flannel-", "dockerd-"))]
+"""Those of flannel make hosts of their own (`test_flannel_recipes`), others need a Docker engine (`test_dockerd_recipes`)."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +45,6 @@ def test_recipe(host: Host, recipe: Path) -> None:
 
 def test_a_recipe_is_a_program_that_says_what_it_is() -> None:
     for recipe in ALL:
-    for recipe in EVERY:
         lines = recipe.read_text().splitlines()
         assert lines[0] == "#!/bin/sh"
         assert lines[1].startswith("# ")

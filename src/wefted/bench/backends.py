@@ -26,7 +26,6 @@ from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
 from . import card
-from .attach import machine
 from .forwarders import MTU, Forwarder, c_proxy, our_relay
 from .rows import Check, Report, Row, Skipped, percentile
 from .turns import machine

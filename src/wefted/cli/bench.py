@@ -94,6 +94,9 @@ def flannel(times: int, peers: int, check: bool, as_json: bool) -> None:
     from wefted.bench.flannel import flannel as measure
 
     report = measure(times, peers, _progress())
+    show(report.to_json(), as_json, _attach_lines)
+    if check and not report.ok:
+        click.get_current_context().exit(1)
 
 
 @bench.command(epilog="wefted bench engines\nwefted bench engines --rounds 5 --json --check")
