@@ -15,8 +15,9 @@ from wefted.errors import UsageError, WeftedError
 from wefted.lab import etcd
 from wefted.lab.lab import Lab
 
+from .attach import PAUSE
 from .rows import Check, Report, Row
-from .turns import PAUSE, Say, machine
+from .turns import Say, machine
 from .worker import Worker
 
 MOST = 4000
