@@ -38,7 +38,7 @@ def give_underlay(host: LabHost) -> None:
 
 def test_features_are_told_by_name_with_a_reason(host: LabHost) -> None:
     features = host.kernel.probe().features
-    assert set(features) == {*TRIED, "nft"}
+    assert set(features) == {*TRIED, "bpf", "nft"}
     for name in ("bridge", "veth", "nft"):
         assert features[name] == ""
     for name, reason in features.items():
