@@ -50,6 +50,7 @@ class Automatic:
 
     async def run(self) -> None:
         """Detach what was attached for containers that are no more, and try again what failed, until cancelled."""
+        await self._begin()
         wait = FIRST_LOOK
         while True:
             with contextlib.suppress(TimeoutError):
@@ -60,6 +61,17 @@ class Automatic:
             await self.sweep()
             await asyncio.sleep(FIRST_LOOK)
             wait = min(wait * 2, SLOWEST_LOOK)
+
+    async def _begin(self) -> None:
+        """Look at the containers that are known already: of those the runtimes do not tell that they run."""
+        for container in dict.fromkeys(endpoint.container for endpoint in self._host.endpoints.values()):
+            kind, _, name = container.partition(":")
+            runtime = self._host.runtimes.get(kind)
+            if isinstance(runtime, Kept):
+                with contextlib.suppress(WeftedError):
+                    sandbox = await runtime.find(name)
+                    if sandbox is not None and sandbox.container == container and sandbox.said is not None:
+                        await self._come(sandbox)
 
     async def sweep(self) -> None:
         """Do that once."""

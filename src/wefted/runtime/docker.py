@@ -101,7 +101,6 @@ class _Watch:
         self._inspect = inspect
         self._found = found
         self._known = dict(found)
-        self._told: set[str] = set()
 
     async def events(self) -> AsyncIterator[SandboxEvent]:
         presence = Presence(self._api.path)
@@ -161,15 +160,13 @@ class _Watch:
     def _come(self, identifier: str, found: Sandbox) -> SandboxEvent | None:
         before = self._known.get(identifier)
         self._known[identifier] = found
-        if before == found and identifier in self._told:
+        if before == found:
             return None
-        self._told.add(identifier)
         renamed = before.container if before is not None and before.container != found.container else ""
         return SandboxEvent(container=found.container, sandbox=found, renamed=renamed)
 
     def _gone(self, identifier: str) -> SandboxEvent:
         self._found.pop(identifier, None)
-        self._told.discard(identifier)
         return SandboxEvent(container=self._known.pop(identifier).container, sandbox=None)
 
     def _renamed(self, identifier: str, attributes: Mapping[str, str]) -> SandboxEvent | None:

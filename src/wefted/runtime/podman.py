@@ -109,7 +109,8 @@ class PodmanRuntime(StateFilesRuntime):
     async def find(self, name: str) -> Sandbox | None:
         """Return the sandbox of the container of this name, id, beginning of an id; or label, while podman's service runs."""
         spec.container(f"{self.kind}:{name}")
-        return await super().find(await self._labelled(name) if "=" in name else name)
+        found = await super().find(await self._labelled(name) if "=" in name else name)
+        return None if found is None else await self._with_words(found)
 
     async def exists(self, identifier: str) -> bool:
         """Tell whether a container, running or not, has not been removed."""
@@ -122,12 +123,12 @@ class PodmanRuntime(StateFilesRuntime):
 
     async def _telling(self, events: AsyncIterator[SandboxEvent]) -> AsyncIterator[SandboxEvent]:
         async for event in events:
-            if event.sandbox is None:
-                yield event
-                continue
-            said = {**self._podman.annotations(event.sandbox.id), **await self._labels(event.sandbox.id)}
-            ours = tuple(sorted((key, value) for key, value in said.items() if key.startswith(PREFIX)))
-            yield replace(event, sandbox=replace(event.sandbox, said=ours))
+            sandbox = event.sandbox
+            yield event if sandbox is None else replace(event, sandbox=await self._with_words(sandbox))
+
+    async def _with_words(self, sandbox: Sandbox) -> Sandbox:
+        said = {**self._podman.annotations(sandbox.id), **await self._labels(sandbox.id)}
+        return replace(sandbox, said=tuple(sorted((key, value) for key, value in said.items() if key.startswith(PREFIX))))
 
     async def _labels(self, identifier: str) -> Mapping[str, str]:
         try:

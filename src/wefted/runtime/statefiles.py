@@ -93,7 +93,6 @@ class _Watch:
         self._inotify = Inotify()
         self._ends = _Ends(self._inotify)
         self._delay = FIRST_WAIT
-        self._told: set[str] = set()
 
     async def events(self) -> AsyncIterator[SandboxEvent]:
         try:
@@ -115,14 +114,12 @@ class _Watch:
         renamed = self._renamed(running)
         for container in [c for c in self._known if c not in running]:
             del self._known[container]
-            self._told.discard(container)
             self._found.pop(container, None)
             if container not in renamed.values():
                 yield SandboxEvent(container=container, sandbox=None)
         for container, found in running.items():
-            if self._known.get(container) != found or container not in self._told:
+            if self._known.get(container) != found:
                 self._known[container] = found
-                self._told.add(container)
                 yield SandboxEvent(container=container, sandbox=found, renamed=renamed.get(container, ""))
 
     def _renamed(self, running: Mapping[str, Sandbox]) -> dict[str, str]:

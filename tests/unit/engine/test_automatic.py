@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -133,3 +134,16 @@ async def test_a_network_that_comes_later() -> None:
     await one.host.call("network.create", name="later")
     await one.automatic.sweep()
     assert sorted(network for _, network in await one.rows()) == ["later", "net"]
+
+
+async def test_a_start_looks_at_containers_that_were_known_before() -> None:
+    one = await agent()
+    await one.start("c1", {"wefted.network": "net"})
+    anew = Agent(one.host, default="")
+    one.host.runtime.add("c1", ns="/run/fake/netns/c1", said={"wefted.network": "net,other"})
+    running = asyncio.create_task(anew.automatic.run())
+    async with asyncio.timeout(5):
+        while len(await one.rows()) < 2:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert sorted(network for _, network in await one.rows()) == ["net", "other"]
