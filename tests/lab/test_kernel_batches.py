@@ -73,7 +73,8 @@ def test_a_macvlan_is_made_inside_its_sandbox_in_two_sends(host: LabHost) -> Non
 
 
 def test_a_new_bridge_and_its_address_need_the_index_in_between(host: LabHost) -> None:
-    assert apply(host, [BRIDGE, Address(link=BRIDGE.name, address=ip_interface("10.64.0.1/24"))]) == 2
+    """And a third send asks whether a tunnel of `udp` has waited for that bridge."""
+    assert apply(host, [BRIDGE, Address(link=BRIDGE.name, address=ip_interface("10.64.0.1/24"))]) == 3
 
 
 def test_a_thousand_addresses_are_a_few_sends(host: LabHost) -> None:
