@@ -14,7 +14,7 @@ from wefted.lab.host import Host
 from .acceptance import ping, wait_for
 from .pipework import addresses, default_routes, done, lab_of_one, lan_port, link, pipework, running
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("pipework"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_an_address_by_dhcp(host: Host, client: str) -> None:
     server = host.popen(
         [
             "ip", "netns", "exec", "eth1-lan", "dnsmasq", "--keep-in-foreground", "--port=0", "--interface=lan0",
-            "--dhcp-range=10.0.0.100,10.0.0.200,255.255.255.0,2m", "--dhcp-option=3,10.0.0.1", "--leasefile-ro",
+            "--dhcp-range=10.0.0.100,10.0.0.199,255.255.255.0,2m", "--dhcp-option=3,10.0.0.1", "--leasefile-ro",
             "--pid-file=", "--conf-file=/dev/null", "--user=root", "--no-ping",
         ]
     )  # fmt: skip
