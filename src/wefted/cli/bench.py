@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .command import Group, json_option, option
 from .output import show, table
 
+if TYPE_CHECKING:
+    from wefted.bench.rows import Report
+
 HEADS = ("WHAT", "MEDIAN MS", "P99 MS", "PER SECOND", "CPU MS", "COUNT")
+
+check_option = option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
 
 
 @click.group(cls=Group)
@@ -28,7 +33,7 @@ def bench() -> None:
 )
 @option("--count", type=int, default=100, show_default=True, metavar="N", help="Attaches of each way.")
 @option("--endpoints", type=int, default=1500, show_default=True, metavar="N", help="Attaches in one network, in a row.")
-@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@check_option
 @json_option
 def attach(count: int, endpoints: int, check: bool, as_json: bool) -> None:
     """Attach namespaces: by the agent, by the command, by CNI plugins, by ip.
@@ -37,10 +42,7 @@ def attach(count: int, endpoints: int, check: bool, as_json: bool) -> None:
     """
     from wefted.bench.attach import attach as measure
 
-    report = measure(count, endpoints, _progress())
-    show(report.to_json(), as_json, _attach_lines)
-    if check and not report.ok:
-        click.get_current_context().exit(1)
+    _report(measure(count, endpoints, _progress()), as_json, _attach_lines, check)
 
 
 @bench.command(
@@ -67,16 +69,13 @@ def backends(rounds: int, seconds: float, as_json: bool) -> None:
 )
 @option("--rounds", type=int, default=7, show_default=True, metavar="N", help="Turns of each name server.")
 @option("--count", type=int, default=20_000, show_default=True, metavar="N", help="Questions in one turn.")
-@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@check_option
 @json_option
 def dns(rounds: int, count: int, check: bool, as_json: bool) -> None:
     """Ask our name server and dnsmasq for the same names, as fast as they answer: A, AAAA, PTR, names that do not exist."""
     from wefted.bench.dns import dns as measure
 
-    report = measure(rounds, count, _progress())
-    show(report.to_json(), as_json, _dns_lines)
-    if check and not report.ok:
-        click.get_current_context().exit(1)
+    _report(measure(rounds, count, _progress()), as_json, _dns_lines, check)
 
 
 @bench.command(
@@ -87,50 +86,48 @@ def dns(rounds: int, count: int, check: bool, as_json: bool) -> None:
 )
 @option("--times", type=int, default=10, show_default=True, metavar="N", help="Samples of each.")
 @option("--peers", type=int, default=1000, show_default=True, metavar="N", help="Other hosts in etcd.")
-@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@check_option
 @json_option
 def flannel(times: int, peers: int, check: bool, as_json: bool) -> None:
     """Join networks of flannel's: to subnet.env, and to the kernel's routes among a thousand hosts in etcd."""
     from wefted.bench.flannel import flannel as measure
 
-    report = measure(times, peers, _progress())
-    show(report.to_json(), as_json, _attach_lines)
-    if check and not report.ok:
-        click.get_current_context().exit(1)
+    _report(measure(times, peers, _progress()), as_json, _attach_lines, check)
 
 
 @bench.command(epilog="wefted bench engines\nwefted bench engines --rounds 5 --json --check")
 @option("--rounds", type=int, default=20, show_default=True, metavar="N", help="Containers of each way.")
-@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@check_option
 @json_option
 def engines(rounds: int, check: bool, as_json: bool) -> None:
     """Run containers of Docker and podman on our networks and on their own; CNI plugins beside each other."""
     from wefted.bench.engines import engines as measure
 
-    report = measure(rounds, _progress())
-    show(report.to_json(), as_json, _attach_lines)
-    if check and not report.ok:
-        click.get_current_context().exit(1)
+    _report(measure(rounds, _progress()), as_json, _attach_lines, check)
 
 
 @bench.command(epilog="wefted bench start\nwefted bench start --times 30 --json")
 @option("--times", type=int, default=15, show_default=True, metavar="N", help="Runs of each command.")
-@option("--check", is_flag=True, help="Exit with 1 when a required figure is missed.")
+@check_option
 @json_option
 def start(times: int, check: bool, as_json: bool) -> None:
     """Start commands that do next to nothing, ours and others, as whole processes."""
     from wefted.bench.start import start as measure
 
-    report = measure(times, _progress())
-    show(report.to_json(), as_json, _attach_lines)
-    if check and not report.ok:
-        click.get_current_context().exit(1)
+    _report(measure(times, _progress()), as_json, _attach_lines, check)
 
 
 def _progress() -> Any:
     """Return what prints a step with the seconds since the start, on standard error."""
     start = time.monotonic()
     return lambda step: click.echo(f"[{time.monotonic() - start:5.1f} s] {step}", err=True)
+
+
+def _report(report: Report, as_json: bool, lines: Callable[[Mapping[str, Any]], Iterator[str]], check: bool) -> None:
+    """Print what was measured; with `check`, exit with 1 where it is not enough."""
+    show(report.to_json(), as_json, lines)
+    if check and not report.ok:
+        click.get_current_context().exit(1)
 
 
 def _attach_lines(report: Mapping[str, Any]) -> Iterator[str]:
