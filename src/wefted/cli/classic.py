@@ -120,17 +120,11 @@ def _decoded(status: int, body: bytes) -> Any:
 
 
 def _by_the_usual_door(operation: str, parameters: dict[str, Any]) -> Any:
-    _with_site_packages()
+    from wefted.compat.launched import bring_in_site_packages
+
+    bring_in_site_packages()
     from wefted.config import load
 
     from .call import perform
 
     return perform(load(), operation, parameters)
-
-
-def _with_site_packages() -> None:
-    """Bring in what `-S` has left out: the engine in this process needs more than the standard library."""
-    if sys.flags.no_site and "site" not in sys.modules:
-        import site
-
-        site.main()

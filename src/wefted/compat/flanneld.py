@@ -24,6 +24,7 @@ from wefted.errors import Unreachable, UsageError, WeftedError
 
 from .flanneld_flags import FLAGS, SYSCONFIG, Settings, Unsupported, read
 from .goflags import FlagError, usage
+from .launched import bring_in_site_packages
 
 if TYPE_CHECKING:
     from wefted.engine.engine import LocalEngine
@@ -98,7 +99,7 @@ def _missing(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _as_agent(settings: Settings, config: Config) -> int:
     """Be the agent, with these networks joined, until SIGTERM."""
-    _with_site_packages()
+    bring_in_site_packages()
     from wefted.agent.main import serve
     from wefted.kernel.hostaddresses import addresses, towards
 
@@ -120,14 +121,6 @@ def _as_agent(settings: Settings, config: Config) -> int:
     with _health(settings, ready.is_set):
         serve(replace(config, store=settings.store, advertise=interface or config.advertise), also=join_all)
     return 0
-
-
-def _with_site_packages() -> None:
-    """Bring in what a launcher leaves out for speed: an agent needs more than the standard library."""
-    if sys.flags.no_site and "site" not in sys.modules:
-        import site
-
-        site.main()
 
 
 def _ready() -> None:
