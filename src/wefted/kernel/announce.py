@@ -10,6 +10,7 @@ import socket
 from ipaddress import IPv6Address
 from struct import pack
 
+from wefted.model.checksum import checksum
 from wefted.model.objects import IPAddress
 
 from .netns import Namespaces
@@ -49,14 +50,6 @@ def _neighbour_advertisement(address: IPAddress, mac: bytes) -> bytes:
     option = b"\x02\x01" + mac
     body = pack("!I", _OVERRIDE) + address.packed + option
     pseudo = address.packed + _ALL_NODES.packed + pack("!IHBB", 4 + len(body), 0, 0, _ICMPV6)
-    checksum = _checksum(pseudo + pack("!BBH", _ADVERTISEMENT, 0, 0) + body)
-    message = pack("!BBH", _ADVERTISEMENT, 0, checksum) + body
+    unsigned = pack("!BBH", _ADVERTISEMENT, 0, 0) + body
+    message = pack("!BBH", _ADVERTISEMENT, 0, checksum(pseudo + unsigned)) + body
     return pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + address.packed + _ALL_NODES.packed + message
-
-
-def _checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071) of an even number of bytes."""
-    total = sum(int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from struct import Struct
 
+from wefted.model.checksum import checksum
+
 CLIENT_PORT, SERVER_PORT = 68, 67
 EVERYBODY = b"\xff" * 6
 ALL_HOSTS = IPv4Address("255.255.255.255")
@@ -98,13 +100,3 @@ def _datagram(packet: bytes, mac: bytes, verified: bool) -> Datagram | None:
     if found and not verified and checksum(pseudo + inner[:length]):
         return None
     return Datagram(inner[_PORTS.size : length], mac)
-
-
-def checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071); over data that holds a right one it is 0."""
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
