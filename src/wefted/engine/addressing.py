@@ -72,7 +72,7 @@ class Addressing:
     def _told(self, network: Network, draft: Endpoint, texts: Sequence[str]) -> tuple[IPInterface, ...]:
         """Return addresses that the user chose. Raises `InUse` where another container of the network has one of them."""
         addresses = tuple(dict.fromkeys(spec.interface_address(text) for text in texts))
-        taken = {a.ip: e for e in self._host.endpoints.values() if e.network == network.name for a in e.addresses}
+        taken = {a.ip: e for e in self._host.members_of(network.name) for a in e.addresses}
         taken |= {
             a.ip: e
             for _, e in self._host.view.endpoints_elsewhere(self._host.node.id)
@@ -88,7 +88,7 @@ class Addressing:
     async def give_back(self, network: Network) -> None:
         """Release this node's blocks of a network in which it has no endpoint."""
         host = self._host
-        if is_flannel(network) or any(e.network == network.name for e in host.endpoints.values()):
+        if is_flannel(network) or network.name in host.members:
             return
         for lease in host.segment(network).leases:
             await allocator.release(host.cluster, lease, island=is_island(network))

@@ -59,7 +59,7 @@ class Attachment:
     async def abandon(self, network: Network) -> None:
         """Remove what a network has on this host when neither a block nor an endpoint keeps it there."""
         host = self._host
-        if not host.segment(network).leases and not any(e.network == network.name for e in host.endpoints.values()):
+        if not host.segment(network).leases and network.name not in host.members:
             await host.converge({HOST})
 
     async def vacate(self, endpoints: Iterable[Endpoint]) -> None:

@@ -240,7 +240,7 @@ class DockerEndpoints:
             if known is None or not known.name:
                 return 0
             alive = {endpoint_id(known.name, made_for(identifier)) for identifier in members}
-            mine = [e for e in self._host.endpoints.values() if e.plugged and e.network == known.name]
+            mine = [e for e in self._host.members_of(known.name) if e.plugged]
             doomed = self._old({e.id for e in mine if e.id not in alive}, f"{network_id} e", age)
             leaked = [e for e in mine if e.id in doomed]
             for endpoint in leaked:
@@ -266,7 +266,7 @@ class DockerEndpoints:
 
     async def _free_unused(self, name: str, network_id: str, age: float) -> int:
         """Free the addresses that were asked for and that no endpoint came for."""
-        used = {a.ip for e in self._host.endpoints.values() if e.network == name for a in e.addresses}
+        used = {a.ip for e in self._host.members_of(name) for a in e.addresses}
         book = self._host.book
         owners = {book.owner(name, a) for a in book.claimed(name, OWNER) if a not in used}
         doomed = self._old(owners, f"{network_id} a", age)

@@ -170,8 +170,7 @@ class DockerPools:
         return [stand_in(pool)] if known is None else [stand_in(pool), known.name]
 
     def _holder(self, network: Network, address: IPAddress) -> str:
-        mine = (e for e in self._host.endpoints.values() if e.network == network.name)
-        holder = next((e for e in mine if any(a.ip == address for a in e.addresses)), None)
+        holder = next((e for e in self._host.members_of(network.name) if any(a.ip == address for a in e.addresses)), None)
         return holder.container if holder is not None else "another container"
 
     def _pool(self, identifier: str) -> DockerPool:

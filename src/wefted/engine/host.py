@@ -291,10 +291,13 @@ class Host:
             return [self.endpoints[i] for i in self.containers.get(container, ())]
         return [e for e in self.endpoints.values() if e.container.partition(":")[2] == container]
 
+    def members_of(self, network: str) -> list[Endpoint]:
+        """Return the endpoints of a network on this host, in no order."""
+        return [self.endpoints[i] for i in self.members.get(network, ())]
+
     def another_of(self, network: str, beside: Collection[str]) -> Endpoint | None:
         """Return an attached endpoint of a network whose id is not in `beside`, if there is one."""
-        known = (self.endpoints[i] for i in self.members.get(network, ()) if i not in beside)
-        return next((endpoint for endpoint in known if endpoint.attached), None)
+        return next((e for e in self.members_of(network) if e.attached and e.id not in beside), None)
 
     def _rename(self, published: Iterable[str]) -> None:
         self.renamed.update(published)

@@ -15,7 +15,7 @@ from .host import Host
 
 def network_json(host: Host, network: Network) -> dict[str, Any]:
     """Return a network with the number of its endpoints and all of its blocks."""
-    members = sum(e.network == network.name for e in host.endpoints.values())
+    members = len(host.members.get(network.name, ()))
     members += sum(e.network == network.name for _, e in host.view.endpoints_elsewhere(host.node.id))
     blocks = sorted(str(lease.block) for lease in host.view.leases_of(network.name))
     encoded: dict[str, Any] = codec.encode(network)
