@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .address import addresses_on, with_index
 from .ifinfo import RawLink
+from .memory import write_whole
 from .netlink import CREATE, EXCL, Message
 from .route import route_again, routes_by
 
@@ -80,10 +81,7 @@ class Memories:
 
     def write(self, origin: str, had: Belongings) -> None:
         """Remember; the file is there whole or not at all."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        fresh = self._directory / f".{origin}.{os.getpid()}"
-        fresh.write_text(json.dumps(asdict(had)))
-        fresh.replace(self._directory / origin)
+        write_whole(self._directory / origin, json.dumps(asdict(had)).encode())
 
     def read(self, origin: str) -> Belongings | None:
         """Return what a link had, or None where nothing is known of it."""

@@ -19,6 +19,7 @@ from wefted.model.naming import digest
 from wefted.model.objects import HOST, KernelObject
 
 from .fault import Fault
+from .memory import write_whole
 from .netlink import Refused
 from .netns import Namespaces
 from .transaction import Transaction
@@ -94,6 +95,4 @@ class CommandHandler:
     def _remember(self, command: Command) -> None:
         memory = self._memory(command)
         memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = memory.with_name(f".{memory.name}.{os.getpid()}")
-        fresh.write_bytes(codec.dumps(command))
-        fresh.replace(memory)
+        write_whole(memory, codec.dumps(command))

@@ -11,6 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from wefted.errors import UsageError
@@ -22,6 +23,7 @@ from .address import dump
 from .bpf import udp
 from .ifinfo import IFLA_IFNAME, IFLA_LINK, RTM_GETLINK, RTM_NEWLINK, RawLink, decode, dump_request, header, link_info
 from .marks import PROTOCOL, is_our_group
+from .memory import write_whole
 from .netlink import CREATE, EXCL, Message, NetlinkSocket, Reply, text, u16, u32
 from .netns import Namespaces, unshare
 from .nft import Firewall
@@ -92,13 +94,8 @@ class Prober:
 
     def _remember(self, present: Iterable[str]) -> None:
         """Keep what was found; where nothing can be written it is found again each time."""
-        fresh = self._memory.with_name(f".features.{os.getpid()}")
-        try:
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps({"kernel": _kernel(), "present": list(present)}))
-            fresh.replace(self._memory)
-        except OSError:
-            return
+        with suppress(OSError):
+            write_whole(self._memory, json.dumps({"kernel": _kernel(), "present": list(present)}).encode())
 
 
 def require_privileges() -> None:

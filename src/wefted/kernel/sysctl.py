@@ -7,7 +7,6 @@ the next reading finds every setting that was touched. The directory lives as lo
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from wefted.model.firewall import Sysctl
 from wefted.model.objects import HOST, KernelObject
 
 from .fault import Fault
+from .memory import write_whole
 from .netlink import Refused
 from .netns import Namespaces
 from .transaction import Transaction
@@ -88,10 +88,7 @@ class SysctlHandler:
         return self._directory / name.replace("/", ",")
 
     def _remember(self, memory: Path, value: str) -> None:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        fresh = memory.with_name(f".{memory.name}.{os.getpid()}")
-        fresh.write_text(value)
-        fresh.replace(memory)
+        write_whole(memory, value.encode())
         self._fault.changed()
 
 
