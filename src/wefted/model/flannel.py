@@ -63,9 +63,6 @@ class Config:
         """Return a backend option, whatever the case of its key."""
         return next((value for name, value in self.backend if name.lower() == key.lower()), default)
 
-    def range_of(self, version: int) -> Range | None:
-        return next((r for r in self.ranges if r.network.version == version), None)
-
 
 def parse(text: str, source: str = "config") -> Config:
     """Return what a configuration says. Raises `UsageError`, whose message names `source`."""

@@ -21,8 +21,3 @@ class Lease:
 
     def get(self, key: str, default: str = "") -> str:
         return dict(self.data).get(key, default)
-
-    def underlay_for(self, version: int) -> IPAddress | None:
-        """Return the owner's underlay address of this IP version, else whatever it has."""
-        same = (a for a in self.underlay if a.version == version)
-        return next(same, self.underlay[0] if self.underlay else None)

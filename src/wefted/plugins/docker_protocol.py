@@ -21,7 +21,6 @@ from .docker_fields import Fields
 
 log = logging.getLogger("wefted.docker")
 
-MEDIA_TYPE = "application/vnd.docker.plugins.v1.2+json"
 ACTIVATE = "/Plugin.Activate"
 
 Json = dict[str, Any]
