@@ -14,7 +14,7 @@ from wefted.lab.lab import Lab
 from .acceptance import lab_name, wait_for, wefted
 from .engines import docker_run, need
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("automatic"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
 IMAGE = "docker.io/library/skel:latest"
 SERVICE = "podman system service --time 0 </dev/null >>/var/log/podman.log 2>&1 & echo $!"

@@ -17,7 +17,7 @@ from wefted.plugins.native import program
 
 from .acceptance import lab_name, ping, wait_for, wefted
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("cni"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
 CONFIG = {"cniVersion": "1.1.0", "name": "net1", "type": "wefted", "ipam": {"ranges": [[{"subnet": "10.55.0.0/24"}]]}}
 HOME = "/etc/wefted/cni-bin"

@@ -16,7 +16,7 @@ from .acceptance import lab_name, wait_for, wefted
 from .engines import TOOLS, need
 from .test_cni import need_program
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("cni_engines"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 IMAGE = "docker.io/library/skel:latest"
 SHOW = ("ip", "-o", "-4", "addr", "show", "scope", "global")

@@ -13,7 +13,7 @@ from wefted.lab.lab import Lab
 
 from .acceptance import address_of, container, lab_name, ping, wait_for, wefted
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("crash"), pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(480)]
 
 MOST = 40
 

@@ -17,7 +17,7 @@ from wefted.lab.lab import Lab
 from .acceptance import address_of, container, lab_name, ping, wait_for, wefted
 from .dhcp_server import DhcpServer
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("dhcp"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 PATIENCE = 8
 """Seconds that the agent of these tests waits for a lease."""

@@ -22,7 +22,7 @@ from .dockers import (
     two_dockers,
 )
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("docker_crowds"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

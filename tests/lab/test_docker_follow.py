@@ -16,7 +16,7 @@ from wefted.lab.lab import Lab
 from .acceptance import wefted
 from .engines import docker_run, lab_with
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("docker_follow"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 IMAGE = "docker.io/library/skel:latest"
 

@@ -14,7 +14,7 @@ from wefted.testing.markdown import blocks
 from .acceptance import wait_for, wefted
 from .dockers import two_dockers
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("docker_doctor"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 HOWTO = Path(__file__).parents[2] / "docs/howto"
 PLACES = {"both": ("h1", "h2"), "h1": ("h1",), "h2": ("h2",)}

@@ -28,7 +28,7 @@ from .dockers import (
 )
 from .engines import TOOLS, docker_run
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("docker_plugin"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

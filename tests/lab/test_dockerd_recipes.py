@@ -14,7 +14,7 @@ from wefted.lab.lab import Lab
 from .acceptance import lab_name, wait_for, wefted
 from .engines import need
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("dockerd_recipes"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 ALONE = [path for path in sorted(RECIPES.glob("dockerd-*.sh")) if path.stem != "dockerd-two-hosts"]

@@ -16,7 +16,7 @@ from wefted.lab.lab import Lab
 from . import engine_contracts
 from .engines import lab_with
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("engine_runtimes"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 REPORT = "run/contract.xml"
 CLASSES = ("TestDocker", "TestPodman", "TestContainerd")

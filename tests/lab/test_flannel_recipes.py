@@ -15,7 +15,7 @@ from wefted.lab.lab import Lab
 from .acceptance import lab_name
 from .engines import need
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("flannel_recipes"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("flannel-*.sh"))
 

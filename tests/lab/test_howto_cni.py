@@ -11,7 +11,7 @@ from wefted.testing.markdown import Block, blocks
 
 from .test_cni_engines import host as host  # the same host, with engines that use CNI
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("cni_engines"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 HOWTO = Path(__file__).resolve().parents[2] / "docs/howto"
 RUN = {page: [b for b in blocks((HOWTO / page).read_text()) if b.where] for page in ("cni.md", "podman.md")}

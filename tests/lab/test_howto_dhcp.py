@@ -12,7 +12,7 @@ from wefted.testing.markdown import blocks
 from .acceptance import lab_name, wefted
 from .dhcp_server import DhcpServer
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("dhcp"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "dhcp.md"
 

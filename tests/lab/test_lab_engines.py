@@ -20,7 +20,7 @@ from wefted.lab.lab import Lab
 from .engines import docker_run, lab_with, need
 from .labs import a_name, reaches, traces, until, wefted
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab_engines")]
+pytestmark = [pytest.mark.lab]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from wefted.testing.markdown import Block, blocks
 
 from .acceptance import lab_name, wefted
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lan page")]
+pytestmark = [pytest.mark.lab]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "lan.md"
 BLOCKS = [block for block in blocks(PAGE.read_text()) if block.language == "bash"]

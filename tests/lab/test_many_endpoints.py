@@ -17,7 +17,7 @@ from wefted.lab.lab import Lab
 
 from .acceptance import address_of, lab_name, ping, wait_for, wefted
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("many"), pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(480)]
 
 MANY = 1500
 PAIRS = 40

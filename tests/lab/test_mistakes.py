@@ -11,7 +11,7 @@ from wefted.lab.lab import Lab
 
 from .acceptance import container, lab_name, wefted
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("mistakes"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 MISTAKES = {
     "unknown network": (["network", "connect", "nte", "netns:c1"], "did you mean 'net'"),

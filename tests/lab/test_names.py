@@ -15,7 +15,7 @@ from wefted.lab.lab import Lab
 
 from .acceptance import address_of, container, lab_name, wait_for, wefted
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("names"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 OWN = "127.0.0.77"
 ASK = """

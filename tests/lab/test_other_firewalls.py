@@ -13,7 +13,7 @@ from wefted.lab.lab import Lab
 
 from .acceptance import container, lab_name, wait_for, wefted
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("firewalls"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 H1, H2 = "192.168.50.1", "192.168.50.2"
 SERVE = """

@@ -14,7 +14,7 @@ from .acceptance import ping, wait_for, wefted
 from .pipework import addresses, default_routes, done, everything, lab_of_one, lan_port, link, pipework, running
 from .test_guests import looks, routes
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("pipework"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from wefted.lab.host import Host
 from .acceptance import wefted
 from .pipework import done, everything, lab_of_one, lan_port, link, pipework, running
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("pipework"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 NETMASK = "The IP address should include a netmask.\nMaybe you meant 10.0.0.9/24 ?\n"
 EXISTS = "RTNETLINK answers: File exists\n"

@@ -30,7 +30,7 @@ BATCH = 25
 BUDGET = 60.0 if SEQUENCES <= 1000 else float("inf")
 """Seconds after which no further batch is begun: 250 take half a minute, on a machine that has nothing else to do."""
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("random"), pytest.mark.timeout(0 if SEQUENCES > 1000 else 300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(0 if SEQUENCES > 1000 else 300)]
 
 
 NETWORKS = st.sampled_from(["n1", "n2", "n3"])

@@ -14,7 +14,7 @@ import pytest
 
 from wefted.testing.markdown import Block, blocks
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("readme"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = [block for block in blocks((ROOT / "README.md").read_text()) if block.language == "bash"]

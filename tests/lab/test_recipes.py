@@ -12,7 +12,7 @@ from wefted.lab.host import Host
 from .acceptance import wait_for
 from .pipework import BIN, everything, lab_of_one, lan_port
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("recipes"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 ALL = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.sh"))
 RECIPES = [recipe for recipe in ALL if not recipe.stem.startswith(("flannel-", "dockerd-"))]
