@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 import time
 from ipaddress import ip_address, ip_interface
 
@@ -137,16 +138,16 @@ def test_a_path_that_is_no_namespace_does_not_exist(host: LabHost) -> None:
     assert host.kernel.read(HOST).exists
 
 
-def python(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a small program with the kernel room, by way of another command."""
-    program = """
+def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a small program with the kernel room, by way of another command; what it remembers is in a folder."""
+    program = f"""
 from ipaddress import ip_interface
 from wefted.errors import UsageError
 from wefted.kernel.linux import LinuxKernel
 from wefted.model.objects import HOST, Change
 from wefted.model.route import Address
 from wefted.testing.kernel_samples import BRIDGE, TABLE
-kernel = LinuxKernel(runtime_dir="/nonexistent/wefted")
+kernel = LinuxKernel(runtime_dir={str(folder)!r})
 try:
     print(kernel.probe().features["bridge"] == "")
 except UsageError as error:
@@ -158,14 +159,14 @@ print(all(c.new.satisfied_by(kernel.read(HOST).objects[c.new.key]) for c in chan
     return subprocess.run([*words, sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
 
-def test_without_privileges_it_says_so_and_refuses(host: LabHost) -> None:
+def test_without_privileges_it_says_so_and_refuses(host: LabHost, tmp_path: Path) -> None:
     nsenter = ["nsenter", f"--net={host.netns}"]
-    first, second, _ = python(*nsenter, "setpriv", "--bounding-set=-all", "--inh-caps=-all").stdout.splitlines()
+    first, second, _ = python(tmp_path, *nsenter, "setpriv", "--bounding-set=-all", "--inh-caps=-all").stdout.splitlines()
     assert "needs root" in first
     assert "CAP_NET_ADMIN" in first
     assert second.split()[0] == str(errno.EPERM)
     assert host.kernel.read(HOST).objects.get(BRIDGE.key) is None
 
 
-def test_it_works_in_a_user_namespace_of_its_own() -> None:
-    assert python("unshare", "-rn").stdout.splitlines() == ["True", "0 0 0", "True"]
+def test_it_works_in_a_user_namespace_of_its_own(tmp_path: Path) -> None:
+    assert python(tmp_path, "unshare", "-rn").stdout.splitlines() == ["True", "0 0 0", "True"]
