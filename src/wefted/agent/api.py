@@ -1,7 +1,7 @@
 """The agent's HTTP API on its unix socket: decode, call the engine, encode.
 
 POST /v1/OPERATION takes and returns JSON; GET /v1/openapi.json describes all of it; GET /v1/status is for people with curl.
-POST /v1/DOOR is for programs that hand on what they were given (`wefted.plugins`).
+POST /v1/DOOR is for programs that hand on what they were given (`wefted.plugins`, and what the caller adds to them).
 An error is `{"error": {"kind", "message", "hint", "exit_code"}}`: 400 a wrong request, 503 the store is away, 500 the rest.
 """
 
@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from wefted.engine.operations import OPERATIONS
 from wefted.errors import NotFound, Unreachable, UsageError, WeftedError
 from wefted.interfaces import Engine
 from wefted.model import codec
-from wefted.plugins import DOORS, Call
+from wefted.plugins import DOORS, Call, Door
 
 from .http import Connection, Request, Response
 from .openapi import document
@@ -37,8 +37,9 @@ PATIENCE = 5.0
 class Api:
     """Answers requests with an engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, doors: Mapping[str, Door] = DOORS) -> None:
         self._engine = engine
+        self._doors = doors
         self.running: set[asyncio.Task[None]] = set()
 
     def connection(self) -> Connection:
@@ -59,23 +60,23 @@ class Api:
     async def _perform(self, request: Request) -> Any:
         operation = request.path.removeprefix(PREFIX)
         if request.method == "GET" and request.path == DESCRIPTION:
-            return document()
-        if not request.path.startswith(PREFIX) or operation not in {**OPERATIONS, **DOORS}:
+            return document(self._doors)
+        if not request.path.startswith(PREFIX) or (operation not in OPERATIONS and operation not in self._doors):
             raise NotFound(f"there is nothing at {request.path[:200]!r}", f"see GET {DESCRIPTION}")
         if request.method == "GET" and operation == "status":
             return await self._engine.call(operation, {})
         if request.method != "POST":
             raise UsageError(f"{operation} is asked for with POST, not {request.method}", f"see GET {DESCRIPTION}")
-        if operation in DOORS:
+        if operation in self._doors:
             call = codec.decode(Call, _parameters(request.body))
-            return (await DOORS[operation](self._engine, call)).to_json()
+            return (await self._doors[operation](self._engine, call)).to_json()
         return await self._engine.call(operation, _parameters(request.body))
 
 
 @contextlib.asynccontextmanager
-async def serving(engine: Engine, path: Path) -> AsyncIterator[None]:
+async def serving(engine: Engine, path: Path, doors: Mapping[str, Door] = DOORS) -> AsyncIterator[None]:
     """Answer on a unix socket that only root may use, as long as the context lasts."""
-    api = Api(engine)
+    api = Api(engine, doors)
     _remove(path)
     mask = os.umask(0o177)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from wefted import __version__
@@ -25,11 +26,11 @@ _ERROR = {
     },
     "required": ["error"],
 }
-_DOORS = {name: Operation(Call, f"What a program called wefted-{name} was given, and what it prints.") for name in DOORS}
 
 
-def document() -> dict[str, Any]:
-    """Return the whole document."""
+def document(doors: Iterable[str] = DOORS) -> dict[str, Any]:
+    """Return the whole document, for an agent that has these doors."""
+    told = {name: Operation(Call, f"What the small program for {name} was given, and what it prints.") for name in doors}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -39,7 +40,7 @@ def document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "http://localhost", "description": "unix:/run/wefted/wefted.sock"}],
-        "paths": {f"/v1/{name}": {"post": _operation(name, operation)} for name, operation in {**OPERATIONS, **_DOORS}.items()},
+        "paths": {f"/v1/{name}": {"post": _operation(name, operation)} for name, operation in {**OPERATIONS, **told}.items()},
         "components": {"schemas": {"Error": _ERROR}},
     }
 

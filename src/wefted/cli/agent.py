@@ -82,9 +82,10 @@ def status(config: Config, as_json: bool) -> None:
 
 def _serve(config: Config, given: Mapping[str, str]) -> None:
     from wefted.agent.main import serve
+    from wefted.compat.doors import ANSWERS
     from wefted.config import load
 
-    serve(load({"state_dir": config.state_dir, "runtime_dir": config.runtime_dir, **given}))
+    serve(load({"state_dir": config.state_dir, "runtime_dir": config.runtime_dir, **given}), doors=ANSWERS)
 
 
 def _start(config: Config, given: Mapping[str, str], timeout: float) -> Any:

@@ -103,6 +103,7 @@ def _as_agent(settings: Settings, config: Config) -> int:
     from wefted.agent.main import serve
     from wefted.kernel.hostaddresses import addresses, towards
 
+    from .doors import ANSWERS
     from .flanneld_interface import advertised
 
     interface = advertised(settings, addresses(), towards)
@@ -119,7 +120,7 @@ def _as_agent(settings: Settings, config: Config) -> int:
         _ready()
 
     with _health(settings, ready.is_set):
-        serve(replace(config, store=settings.store, advertise=interface or config.advertise), also=join_all)
+        serve(replace(config, store=settings.store, advertise=interface or config.advertise), also=join_all, doors=ANSWERS)
     return 0
 
 

@@ -1,7 +1,8 @@
 """Launchers: the classics under their own names in a directory of the user's choice, and their removal.
 
 A launcher is a few lines of Python for the interpreter that runs us, started without site-packages (-I -S): that is a third of
-a start, and the way through the agent needs the standard library alone.
+a start, and the way through the agent needs the standard library alone. What the agent can do as a whole (`doors`) has the
+small program in C as its launcher, where it has been built; it becomes the Python where it must.
 """
 
 from __future__ import annotations
@@ -14,25 +15,28 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wefted.errors import InUse, NotFound, UsageError
+from wefted.plugins import native
 
-from . import CLASSICS
+from . import CLASSICS, DOORS
 
 MARK = "# a classic command of wefted; made and removed by `wefted compat`"
 
 
-def launcher(name: str) -> str:
-    """Return the text of the launcher of a classic."""
-    home = Path(__file__).resolve().parents[2]
+def launcher(name: str) -> bytes:
+    """Return the launcher of a classic."""
+    home = os.fspath(Path(__file__).resolve().parents[2])
+    if name in DOORS and native.CLASSIC.exists():
+        return native.CLASSIC.read_bytes() + f"\n{MARK}\n{sys.executable}\n{home}\n{name}\n".encode()
     return f"""#!{sys.executable} -IS
 {MARK}
 import sys
 
-sys.path.insert(0, {os.fspath(home)!r})
+sys.path.insert(0, {home!r})
 
 from wefted.cli.classic import leave, run
 
 leave(run({name!r}))
-"""
+""".encode()
 
 
 def install(directory: str) -> list[str]:
@@ -65,19 +69,19 @@ def _folder(directory: str) -> Path:
 
 def _is_ours(path: Path) -> bool:
     try:
-        return not path.is_symlink() and path.read_bytes().splitlines()[1:2] == [MARK.encode()]
+        return not path.is_symlink() and f"\n{MARK}\n".encode() in path.read_bytes()
     except OSError:
         return False
 
 
-def _write_all(files: Mapping[Path, str]) -> None:
+def _write_all(files: Mapping[Path, bytes]) -> None:
     """Write them all or none: each beside its place first, then all renamed."""
     ready: dict[Path, str] = {}
     try:
-        for path, text in files.items():
+        for path, content in files.items():
             descriptor, ready[path] = tempfile.mkstemp(dir=path.parent, prefix=".wefted-")
-            with open(descriptor, "w") as file:
-                file.write(text)
+            with open(descriptor, "wb") as file:
+                file.write(content)
             os.chmod(ready[path], 0o755)
         for path in list(ready):
             os.replace(ready[path], path)

@@ -35,16 +35,31 @@ _EEXIST = "File exists"
 
 
 def main(words: Sequence[str], ask: Ask) -> int:
-    """Do what the words say; return the exit code."""
+    """Do what the words say and print what there is to say; return the exit code."""
+    code, out, error = outcome(words, ask)
+    sys.stdout.write(out)
+    sys.stderr.write(error)
+    return code
+
+
+def outcome(words: Sequence[str], ask: Ask) -> tuple[int, str, str]:
+    """Do what the words say; return the exit code, and what goes to standard output and to standard error."""
     try:
         _do(parse(words, hostlink.exists), ask)
     except Mistake as mistake:
-        print(mistake.text, file=sys.stdout if mistake.stdout else sys.stderr)
-        return mistake.code
+        text = f"{mistake.text}\n"
+        return (mistake.code, text, "") if mistake.stdout else (mistake.code, "", text)
     except WeftedError as error:
-        print(f"pipework: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        return error.exit_code, "", f"pipework: {error}\n"
+    return 0, "", ""
+
+
+def needs_this_process(words: Sequence[str]) -> bool:
+    """Tell whether the words ask for what nobody else can do for the process: to wait where it is, to become a program."""
+    try:
+        return isinstance(parse(words, hostlink.exists), (Inside, Wait))
+    except Mistake:
+        return False
 
 
 def _do(form: Attach | Detach | Inside | Wait, ask: Ask) -> None:

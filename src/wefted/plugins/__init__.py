@@ -13,7 +13,10 @@ from wefted.interfaces import Engine
 from . import cni, oci_hook
 from .door import Answer, Call
 
-DOORS: Mapping[str, Callable[[Engine, Call], Awaitable[Answer]]] = {"cni": cni.answer, "oci-hook": oci_hook.answer}
+Door = Callable[[Engine, Call], Awaitable[Answer]]
+"""What is behind a door."""
+
+DOORS: Mapping[str, Door] = {"cni": cni.answer, "oci-hook": oci_hook.answer}
 """By the path below /v1/ of the agent's socket, and the hidden command that does the same without an agent."""
 
-__all__ = ["DOORS", "Answer", "Call"]
+__all__ = ["DOORS", "Answer", "Call", "Door"]

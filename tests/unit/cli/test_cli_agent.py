@@ -103,9 +103,11 @@ def test_down_without_an_agent_is_no_error(run):
 
 def test_the_foreground_serves_with_the_flags(run, places, monkeypatch):
     served = []
-    monkeypatch.setitem(sys.modules, "wefted.agent.main", types.SimpleNamespace(serve=served.append))
+    agent = types.SimpleNamespace(serve=lambda config, doors: served.append((config, sorted(doors))))
+    monkeypatch.setitem(sys.modules, "wefted.agent.main", agent)
     assert run("up", "--foreground", "--store", "etcd://e", "--name", "n").exit_code == 0
-    assert [(c.store, c.name, c.state_dir) for c in served] == [("etcd://e", "n", f"{places}/state_dir")]
+    told = [(c.store, c.name, c.state_dir, doors) for c, doors in served]
+    assert told == [("etcd://e", "n", f"{places}/state_dir", ["pipework"])]
 
 
 def test_status_is_one_screen(agent, run, status):

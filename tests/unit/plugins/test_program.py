@@ -5,7 +5,6 @@ Every test runs twice: as it is shipped, and with the compiler's checks of addre
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -13,7 +12,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,84 +22,15 @@ from hypothesis import strategies as st
 from wefted.plugins.cni import VERSIONS
 from wefted.plugins.native import MARK, SOURCE
 
-FLAGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g")
-CHECKED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+from .small_agent import compiled, ok
+
 CONFIG = b'{"a": {"cniVersion": "9"}, "x\\"": [1, {"b": "}"}], "cniVersion" : "0.4.0", "name": "net1"}'
 
 
 @pytest.fixture(scope="module", params=["shipped", "checked"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled program; skipped where there is no compiler, or none that checks."""
-    compiler = shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    program = tmp_path_factory.mktemp("native") / "wefted-cni"
-    extra = CHECKED if request.param == "checked" else ()
-    done = subprocess.run([compiler, *FLAGS, *extra, "-o", program, SOURCE], capture_output=True, text=True)
-    if done.returncode and extra and ("asan" in done.stderr or "ubsan" in done.stderr):
-        pytest.skip("this compiler has no sanitizers")
-    assert done.returncode == 0, done.stderr
-    return program
-
-
-class Agent:
-    """Takes connections on a socket and does with each what it is told."""
-
-    def __init__(self, folder: Path, behave: Callable[[socket.socket, bytes], None]) -> None:
-        self.requests: list[bytes] = []
-        self._behave = behave
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(folder / "wefted.sock"))
-        self._listener.listen()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                self._behave(connection, self._read(connection))
-
-    def _read(self, connection: socket.socket) -> bytes:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += connection.recv(65536)
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split()[0])
-        while len(body) < length:
-            body += connection.recv(65536)
-        self.requests.append(head + b"\r\n\r\n" + body)
-        return body
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("run")
-
-
-@pytest.fixture
-def serve(folder: Path) -> Iterator[Callable[..., Agent]]:
-    """Start an agent that sends these bytes, or behaves as told."""
-    agents: list[Agent] = []
-
-    def start(answer: bytes | Callable[[socket.socket, bytes], None]) -> Agent:
-        behave = answer if callable(answer) else lambda connection, _: connection.sendall(answer)
-        agents.append(Agent(folder, behave))
-        return agents[-1]
-
-    yield start
-    for agent in agents:
-        agent.close()
-
-
-def ok(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    return compiled(SOURCE, tmp_path_factory.mktemp("native") / "wefted-cni", checked=request.param == "checked")
 
 
 def run(program: Path, folder: Path, command: str = "ADD", config: bytes = CONFIG, **variables: str) -> Any:

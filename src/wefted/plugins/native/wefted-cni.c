@@ -8,90 +8,26 @@
  * frame of the agent's answer. Where no agent listens, `wefted cni` (or `wefted oci-hook`) does the same by itself.
  * A file NAME.command beside the program may say where the socket is (first line) and what `wefted` is (second line).
  */
-#define _GNU_SOURCE
+#include "agent.h"
+
 #include <ctype.h>
-#include <errno.h>
-#include <limits.h>
-#include <poll.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define LARGEST_INPUT (1024 * 1024)
-#define LARGEST_ANSWER (16 * 1024 * 1024)
 #define NEWEST "1.1.0"
 #define VERSIONS "\"0.3.0\", \"0.3.1\", \"0.4.0\", \"1.0.0\", \"1.1.0\""
 
-enum { CODE_IO = 5, CODE_DECODING = 6, CODE_LATER = 11 };
-
-struct buffer {
-    char *data;
-    size_t length, room;
-};
-
 static struct {
-    char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
     char command[PATH_MAX];
     char version[32];
     bool hook;
-    long patience; /* milliseconds for everything */
-} settings = {.socket = "/run/wefted/wefted.sock", .command = "wefted", .version = NEWEST, .patience = 60000};
+} settings = {.command = "wefted", .version = NEWEST};
 
 /* By this `wefted cni install` knows a program of ours from anybody else's. */
 __attribute__((used)) static const char mark[] = "this program is wefted-cni";
 
-static struct timespec deadline;
-
-static _Noreturn void fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* -- text ------------------------------------------------------------------------------------------------------------ */
-
-static void append(struct buffer *buffer, const char *data, size_t length)
-{
-    if (length > buffer->room - buffer->length) {
-        size_t room = buffer->room ? buffer->room : 4096;
-        while (length > room - buffer->length)
-            room *= 2;
-        char *grown = realloc(buffer->data, room);
-        if (!grown)
-            fail(CODE_IO, "out of memory");
-        buffer->data = grown;
-        buffer->room = room;
-    }
-    if (length)
-        memcpy(buffer->data + buffer->length, data, length);
-    buffer->length += length;
-}
-
-static void append_text(struct buffer *buffer, const char *text)
-{
-    append(buffer, text, strlen(text));
-}
-
-/* A JSON string with one character for each byte: whatever the bytes are, the agent gets them as they came. */
-static void append_string(struct buffer *buffer, const char *data, size_t length)
-{
-    append_text(buffer, "\"");
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)data[i];
-        if (byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\') {
-            append(buffer, data + i, 1);
-        } else {
-            char escaped[8];
-            snprintf(escaped, sizeof escaped, "\\u%04x", byte);
-            append(buffer, escaped, 6);
-        }
-    }
-    append_text(buffer, "\"");
-}
+/* -- output ------------------------------------------------------------------------------------------------------------ */
 
 static void write_all(int fd, const char *data, size_t length)
 {
@@ -180,102 +116,6 @@ static void find_version(const struct buffer *config)
     }
 }
 
-/* -- input and the agent --------------------------------------------------------------------------------------------- */
-
-static long milliseconds_left(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    long left = (deadline.tv_sec - now.tv_sec) * 1000 + (deadline.tv_nsec - now.tv_nsec) / 1000000;
-    return left > 0 ? left : 0;
-}
-
-static void wait_for(int fd, short events, const char *what)
-{
-    struct pollfd waiting = {.fd = fd, .events = events};
-    int found;
-    do
-        found = poll(&waiting, 1, (int)milliseconds_left());
-    while (found < 0 && errno == EINTR);
-    if (found == 0)
-        fail(CODE_LATER, "%s within %ld ms", what, settings.patience);
-    if (found < 0)
-        fail(CODE_IO, "poll: %s", strerror(errno));
-}
-
-/* Read to the end of input, or until there are more than `most` bytes. */
-static void read_all(int fd, struct buffer *buffer, size_t most, const char *what)
-{
-    char chunk[65536];
-    while (buffer->length <= most) {
-        wait_for(fd, POLLIN, what);
-        ssize_t length = read(fd, chunk, sizeof chunk);
-        if (length < 0 && (errno == EINTR || errno == EAGAIN))
-            continue;
-        if (length < 0)
-            fail(CODE_IO, "%s: %s", what, strerror(errno));
-        if (length == 0)
-            return;
-        append(buffer, chunk, (size_t)length);
-    }
-}
-
-/* Return a connection to the agent, or -1 where none listens. A full queue means that it does. */
-static int connect_agent(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path, settings.socket, sizeof address.sun_path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        fail(CODE_IO, "socket: %s", strerror(errno));
-    struct timeval patience = {.tv_sec = settings.patience / 1000, .tv_usec = settings.patience % 1000 * 1000};
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* connect(2) waits as long as a send */
-    if (!connect(fd, (struct sockaddr *)&address, sizeof address))
-        return fd;
-    int error = errno;
-    close(fd);
-    if (error == EAGAIN || error == EINTR)
-        fail(CODE_LATER, "the agent takes no connection on %s", settings.socket);
-    if (error != ENOENT && error != ECONNREFUSED && error != ENOTDIR)
-        fail(CODE_IO, "cannot use the socket %s: %s", settings.socket, strerror(error));
-    return -1;
-}
-
-static void send_all(int fd, const char *data, size_t length)
-{
-    while (length) {
-        wait_for(fd, POLLOUT, "the agent does not take the request");
-        ssize_t sent = send(fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && (errno == EINTR || errno == EAGAIN))
-            continue;
-        if (sent < 0)
-            fail(CODE_LATER, "the agent ended: %s", strerror(errno));
-        data += sent;
-        length -= (size_t)sent;
-    }
-}
-
-/* Ask for `path` with a body, and return the body of the answer; NUL-terminated. */
-static struct buffer ask(int fd, const char *path, const struct buffer *body)
-{
-    char head[256];
-    int length = snprintf(head, sizeof head,
-                          "POST /v1/%s HTTP/1.1\r\nHost: wefted\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", path,
-                          body->length);
-    send_all(fd, head, (size_t)length);
-    send_all(fd, body->data, body->length);
-    struct buffer answer = {0};
-    read_all(fd, &answer, LARGEST_ANSWER, "the agent does not answer");
-    append(&answer, "", 1);
-    char *start = strstr(answer.data, "\r\n\r\n");
-    if (strncmp(answer.data, "HTTP/1.1 200", 12) || !start)
-        fail(CODE_LATER, answer.length > 1 ? "the agent gave an answer that is not understood" : "the agent ended");
-    start += 4;
-    answer.length -= (size_t)(start - answer.data) + 1;
-    memmove(answer.data, start, answer.length + 1);
-    return answer;
-}
-
 /* Print what stands in {"exit_code": N, "output": ...}, and return N. */
 static int print_answer(const struct buffer *answer, int fd)
 {
@@ -295,7 +135,7 @@ static int print_answer(const struct buffer *answer, int fd)
 
 static void load_settings(void)
 {
-    const char *runtime = getenv("WEFTED_RUNTIME_DIR"), *patience = getenv("WEFTED_CNI_PATIENCE_MS");
+    const char *patience = getenv("WEFTED_CNI_PATIENCE_MS");
     char path[PATH_MAX], file[PATH_MAX + 16], line[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     if (length > 0) {
@@ -303,9 +143,9 @@ static void load_settings(void)
         snprintf(file, sizeof file, "%s.command", path);
         FILE *told = fopen(file, "re");
         if (told) {
-            if (fgets(line, sizeof line, told) && strcspn(line, "\n") < sizeof settings.socket) {
+            if (fgets(line, sizeof line, told) && strcspn(line, "\n") < sizeof agent.socket) {
                 line[strcspn(line, "\n")] = '\0';
-                strcpy(settings.socket, line);
+                strcpy(agent.socket, line);
             }
             if (fgets(line, sizeof line, told)) {
                 line[strcspn(line, "\n")] = '\0';
@@ -314,13 +154,9 @@ static void load_settings(void)
             fclose(told);
         }
     }
-    if (runtime && *runtime && strlen(runtime) + sizeof "/wefted.sock" <= sizeof settings.socket)
-        snprintf(settings.socket, sizeof settings.socket, "%.80s/wefted.sock", runtime);
     if (patience && atol(patience) > 0 && atol(patience) < 3600000)
-        settings.patience = atol(patience);
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += settings.patience / 1000;
-    deadline.tv_nsec += settings.patience % 1000 * 1000000;
+        agent.patience = atol(patience);
+    begin();
 }
 
 /* Return a descriptor from which what was read can be read again. */
@@ -340,7 +176,7 @@ static int by_itself(const struct buffer *input, const char *word)
     put_back(input);
     char *arguments[] = {settings.command, (char *)word, NULL};
     execvp(settings.command, arguments);
-    fail(CODE_LATER, "no agent listens on %s, and %s cannot be run: %s", settings.socket, settings.command, strerror(errno));
+    fail(CODE_LATER, "no agent listens on %s, and %s cannot be run: %s", agent.socket, settings.command, strerror(errno));
 }
 
 static int hand_over(const struct buffer *input, const char *path, int out, bool may_exec)
@@ -377,7 +213,9 @@ static int hand_over(const struct buffer *input, const char *path, int out, bool
     append_text(&body, "}, \"input\": ");
     append_string(&body, input->data, input->length);
     append_text(&body, "}");
-    struct buffer answer = ask(fd, path, &body);
+    struct buffer answer = {0};
+    if (ask(fd, path, &body, &answer) != 200)
+        fail(CODE_LATER, "the agent gave an answer that is not understood");
     close(fd);
     int code = print_answer(&answer, out);
     free(body.data);
