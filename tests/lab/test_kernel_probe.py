@@ -7,9 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 import time
 from ipaddress import ip_address, ip_interface
+from pathlib import Path
 
 import pytest
 
