@@ -24,6 +24,7 @@ def flannel() -> None:
     epilog="""
     wefted flannel join
     wefted flannel join --prefix /atomic.io/network --masquerade
+    wefted flannel join --prefix /atomic.io/network --api 2
     wefted flannel join --name blue --prefix /nets/blue --subnet-file /run/flannel/networks/blue.env
     """
 )
@@ -34,6 +35,7 @@ def flannel() -> None:
 @option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
 @option("--blackhole", is_flag=True, help="Drop what is for this host's subnet while nothing of it is there.")
 @option("--subnet-file", metavar="FILE", default="/run/flannel/subnet.env", show_default=True, help="What Docker reads.")
+@option("--api", type=click.Choice(["2", "3", "auto"]), default="auto", show_default=True, help="Etcd's API that has it.")
 @json_option
 @click.pass_obj
 def join(config: Config, /, as_json: bool, **flags: Any) -> None:
@@ -56,6 +58,7 @@ def join(config: Config, /, as_json: bool, **flags: Any) -> None:
 @option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
 @option("--blackhole", is_flag=True, help="Drop what is for this host's subnets while nothing of them is there.")
 @option("--subnet-dir", metavar="DIR", default="/run/flannel/networks", show_default=True, help="Where the files NAME.env are.")
+@option("--api", type=click.Choice(["2", "3", "auto"]), default="auto", show_default=True, help="Etcd's API that has them.")
 @json_option
 @click.pass_obj
 def watch(config: Config, /, as_json: bool, **flags: Any) -> None:
@@ -106,10 +109,10 @@ def leave(config: Config, name: str, as_json: bool) -> None:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    heads = ("NAME", "PREFIX", "SUBNETS", "PUBLIC", "FILE", "STATE")
+    heads = ("NAME", "PREFIX", "API", "SUBNETS", "PUBLIC", "FILE", "STATE")
     return table(heads, (_row(row) for row in rows))
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     joined = ", ".join(row["subnets"]), ", ".join(row["public"])
-    return (row["name"], row["prefix"], *joined, row["file"], row["error"] or "held")
+    return (row["name"], row["prefix"], f"v{row['api']}", *joined, row["file"], row["error"] or "held")

@@ -20,6 +20,7 @@ SYSCONFIG = "/etc/sysconfig/flanneld"
 FLAGS: tuple[Flag, ...] = (
     Flag("etcd-endpoints", "http://127.0.0.1:4001,http://127.0.0.1:2379", "a comma-delimited list of etcd endpoints"),
     Flag("etcd-prefix", "/coreos.com/network", "etcd prefix"),
+    Flag("etcd-api", "auto", "version of etcd's API that has the network: 2, 3, or auto for the one that has a configuration"),
     Flag("etcd-keyfile", "", "SSL key file used to secure etcd communication"),
     Flag("etcd-certfile", "", "SSL certification file used to secure etcd communication"),
     Flag("etcd-cafile", "", "SSL Certificate Authority file used to secure etcd communication"),
@@ -140,6 +141,7 @@ class Settings:
             "public_ip6": self["public-ipv6"],
             "renew_margin": 60.0 * self["subnet-lease-renew-margin"],
             "blackhole": self["ip-blackhole-route"],
+            "api": self["etcd-api"],
         }
 
 
@@ -163,6 +165,8 @@ def _check(settings: Settings) -> None:
     for flag in FLAGS:
         if not flag.supported and settings[flag.name] != flag.default:
             raise Unsupported(f"-{flag.name} is {flag.help}")
+    if settings["etcd-api"] not in ("2", "3", "auto"):
+        raise Unsupported(f"Invalid etcd-api option: {settings['etcd-api']!r} is none of 2, 3, auto")
     if not 1 <= settings["subnet-lease-renew-margin"] <= 1439:
         raise Unsupported("Invalid subnet-lease-renew-margin option, out of acceptable range: it is 1 to 1439 minutes")
 

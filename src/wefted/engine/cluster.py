@@ -49,8 +49,8 @@ class ClusterView:
         changed: set[str] = set()
         for item in items:
             self.revision = max(self.revision, item.revision, revision)
-            known = self.revisions.get(item.key, -1)
-            if known > item.revision or (known == item.revision and not self._is_named_now(item)):
+            known = self.revisions.get(item.key)
+            if known is not None and (known > item.revision or (known == item.revision and not self._is_named_now(item))):
                 continue
             changed.add(item.key)
             if item.value is None:
@@ -61,7 +61,7 @@ class ClusterView:
         return changed
 
     def revision_of(self, key: str) -> int:
-        return self.revisions.get(key, 0)
+        return max(self.revisions.get(key, 0), 0)
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """Yield the networks and leases, as key and value, in which the cluster consists."""

@@ -79,11 +79,13 @@ class Keeper:
     async def release(self) -> None:
         """Give the subnet back, for a host that leaves the network for good."""
         if self.held is not None:
-            await self.store.give_up_lease(self.name, flannel_lease.key(self.held))
+            await self.store.give_up_lease(self.name, self.node.id, flannel_lease.key(self.held))
             self.held = None
 
     async def _configuration(self) -> tuple[Network, Config]:
-        item = (await self.store.read(f"networks/{self.name}")).items.get(f"networks/{self.name}")
+        item = await self._network()
+        if item is None and await self.store.look_elsewhere(self.name):
+            item = await self._network()
         if item is None or item.value is None:
             trouble = self.store.memory(self.name).trouble
             if trouble and not trouble.endswith("is not there"):
@@ -91,6 +93,9 @@ class Keeper:
             raise NotFound(f"flannel network {self.name!r} has no configuration", "put one: etcdctl put PREFIX/config JSON")
         network = codec.loads(Network, item.value)
         return network, flannel.parse(dict(network.labels)[CONFIG_LABEL], self.name)
+
+    async def _network(self) -> Item | None:
+        return (await self.store.read(f"networks/{self.name}")).items.get(f"networks/{self.name}")
 
     def _refuse_translated(self, network: Network) -> None:
         """Raise `UsageError` for a public address that is not ours: it cannot be a next hop (flannel refuses it as well)."""
@@ -131,17 +136,16 @@ class Keeper:
 
     async def _write(self, lease: FlannelLease, item: Item | None) -> None:
         reserved = item is not None and not item.expires
-        expect = item.revision if item is not None else 0
-        if reserved and item is not None and item.value == flannel_lease.encode(lease) and self.held == lease:
+        if reserved and item is not None and item.value == self.store.encode(self.name, lease) and self.held == lease:
             return
         ttl = None if reserved else flannel_lease.TTL
-        self.revision = await self.store.keep_lease(self.name, self.node.id, lease, expect, ttl)
+        self.revision = await self.store.keep_lease(self.name, self.node.id, lease, item, ttl)
 
     async def _leave_others(self, raw: Mapping[str, Item], nodes: Mapping[str, str], kept: FlannelLease) -> None:
         """Give back further leases of this host, of a configuration that was."""
         for key in raw:
             if nodes.get(key) == self.node.id and key != flannel_lease.key(kept):
-                await self.store.give_up_lease(self.name, key)
+                await self.store.give_up_lease(self.name, self.node.id, key)
 
 
 def _fits(lease: FlannelLease, config: Config) -> bool:

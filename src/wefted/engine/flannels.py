@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -14,7 +14,7 @@ from wefted.errors import InUse, NotFound, Unreachable, UsageError, WeftedError
 from wefted.model import codec, flannel_lease, spec
 from wefted.model.flannel import Config, parse
 from wefted.model.flannel_lease import FlannelLease
-from wefted.model.flannel_network import CONFIG_LABEL
+from wefted.model.flannel_network import API_LABEL, CONFIG_LABEL
 from wefted.model.network import Network
 from wefted.model.objects import HOST, IPNetwork
 from wefted.model.records import Delete, Put
@@ -57,7 +57,8 @@ class Flannels:
         """Join again what was joined before a restart, with the configurations that were seen last."""
         for item in (await self._host.local.read(keys.LOCAL_FLANNEL)).items.values():
             request = codec.loads(FlannelJoin, item.value or b"")
-            self._enter(request, (), await self._remembered(request.name))
+            seen = await self._remembered(request.name)
+            self._enter(request, (), seen.get(CONFIG_LABEL, ""), seen.get(API_LABEL, "3"))
         for item in (await self._host.local.read(keys.LOCAL_FLANNEL_WATCH)).items.values():
             watch = codec.loads(FlannelWatch, item.value or b"")
             self.watches[watch.prefix] = watch
@@ -65,6 +66,7 @@ class Flannels:
     async def join(self, request: FlannelJoin) -> Any:
         """Join, or change how. The subnet is there a moment later: see `list_all`. Raises `UsageError`, `InUse`."""
         spec.network_name(request.name)
+        _check_api(request.api)
         known = self.joined.get(request.name)
         if known is not None and known.request.prefix != request.prefix:
             raise InUse(
@@ -72,13 +74,14 @@ class Flannels:
                 f"leave it first: wefted flannel leave {request.name}",
             )
         if known is None or known.request != request:
-            remembered = ""
+            remembered, api = "", "3"
             if known is None:
                 self._free_name(request.name)
             else:
-                remembered = self._store().memory(request.name).text
+                api = self._store().api(request.name)
+                remembered = self._store().memory(request.name).text if request.api in ("auto", api) else ""
                 self._store().unmount(request.name)
-            known = self._enter(request, known.keeper.before if known is not None else (), remembered)
+            known = self._enter(request, known.keeper.before if known is not None else (), remembered, api)
             await self._host.local.write([Put(keys.LOCAL_FLANNEL + request.name, codec.dumps(request))])
             self.changed.set()
         return self._json(known)
@@ -86,6 +89,7 @@ class Flannels:
     async def watch(self, request: FlannelWatch) -> Any:
         """Join all networks under a prefix, or no further ones. Raises `UsageError`."""
         self._store()
+        _check_api(request.api)
         request = replace(request, prefix=f"/{request.prefix.strip('/')}/")
         key = keys.LOCAL_FLANNEL_WATCH + request.prefix.strip("/")
         if request.stop:
@@ -99,13 +103,20 @@ class Flannels:
 
     async def follow(self, watch: FlannelWatch) -> None:
         """Join what comes under a prefix, and leave what is deleted there, until cancelled."""
-        async with contextlib.aclosing(self._store().names(watch.prefix)) as news:
+        both = watch.api == "auto" and await self._store().serves_v2()
+        async with asyncio.TaskGroup() as group:
+            for api in ("3", "2") if both else (watch.api if watch.api != "auto" else "3",):
+                group.create_task(self._follow(watch, api))
+
+    async def _follow(self, watch: FlannelWatch, api: str) -> None:
+        async with contextlib.aclosing(self._store().names(watch.prefix, api)) as news:
             async for there, gone in news:
                 for name in sorted(there if not watch.only else there & set(watch.only)):
                     await self._told(self.join(_one_of(watch, name)), name)
                 for name in sorted(gone):
                     joined = self.joined.get(name)
-                    if joined is not None and joined.request.prefix == f"{watch.prefix}{name}":
+                    here = joined is not None and joined.request.prefix == f"{watch.prefix}{name}"
+                    if here and self._store().api(name) == api:
                         await self._told(self.leave(NetworkName(name=name)), name)
 
     async def _told(self, doing: Awaitable[Any], name: str) -> None:
@@ -200,16 +211,18 @@ class Flannels:
         """Return what is wrong with the configuration of a network that goes on with an earlier one, or ""."""
         return self._store().memory(joined.request.name).trouble
 
-    async def _remembered(self, name: str) -> str:
-        """Return the configuration that a network had when the cluster was last seen, or ""."""
+    async def _remembered(self, name: str) -> Mapping[str, str]:
+        """Return the labels that a network had when the cluster was last seen."""
         key = keys.LOCAL_CLUSTER + keys.network(name)
         item = (await self._host.local.read(key)).items.get(key)
-        return dict(codec.loads(Network, item.value).labels).get(CONFIG_LABEL, "") if item and item.value else ""
+        return dict(codec.loads(Network, item.value).labels) if item and item.value else {}
 
-    def _enter(self, request: FlannelJoin, before: Sequence[IPNetwork], remembered: str = "") -> Joined:
+    def _enter(self, request: FlannelJoin, before: Sequence[IPNetwork], remembered: str, api: str) -> Joined:
+        """Mount a network; `api` is the one that had it, which counts where none was told."""
         prefix = f"/{request.prefix.strip('/')}/"
-        store = self._store()
-        store.mount(Mount(request.name, prefix, request.masquerade, request.blackhole), remembered)
+        store, auto = self._store(), request.api == "auto"
+        is_v2 = (api if auto else request.api) == "2"
+        store.mount(Mount(request.name, prefix, request.masquerade, request.blackhole, is_v2, auto), remembered)
         public, public6 = self._public(request)
         keeper = Keeper(store, request.name, self._host.node, public, public6, before)
         joined = self.joined[request.name] = Joined(request, keeper)
@@ -238,6 +251,7 @@ class Flannels:
         return {
             "name": joined.request.name,
             "prefix": joined.request.prefix,
+            "api": self._store().api(joined.request.name),
             "subnets": [str(subnet) for subnet in held.subnets] if held is not None else [],
             "public": [str(a) for a in (joined.keeper.public, joined.keeper.public6) if a is not None],
             "file": joined.request.subnet_file,
@@ -257,4 +271,10 @@ def _one_of(watch: FlannelWatch, name: str) -> FlannelJoin:
         subnet_file=f"{watch.subnet_dir.rstrip('/')}/{name}.env",
         renew_margin=watch.renew_margin,
         blackhole=watch.blackhole,
+        api=watch.api,
     )
+
+
+def _check_api(api: str) -> None:
+    if api not in ("2", "3", "auto"):
+        raise UsageError(f"etcd has no API {api!r}", "it is 2, 3 or auto")

@@ -22,7 +22,7 @@ from wefted.model.nearest import guess
 from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.node import HostFacts, Node
 from wefted.model.objects import IPAddress, IPNetwork, KernelObject, Key, Netns
-from wefted.model.records import Delete, Item, Op, Put, Snapshot
+from wefted.model.records import OLDEST, Delete, Item, Op, Put, Snapshot
 
 from . import keys
 from .cluster import ClusterView
@@ -335,12 +335,12 @@ class Host:
     # -- the cache of the cluster -----------------------------------------------------------------------------------
 
     async def _cached(self) -> Snapshot:
-        """Return the cluster as it was last seen; revision 0, so that whatever the cluster says is newer."""
+        """Return the cluster as it was last seen, so that whatever the cluster says is newer."""
         cached = await self.local.read(keys.LOCAL_CLUSTER)
         items = {}
         for item in cached.items.values():
             key = item.key.removeprefix(keys.LOCAL_CLUSTER)
-            items[key] = Item(key, item.value, 0)
+            items[key] = Item(key, item.value, OLDEST)
         return Snapshot(0, items)
 
     async def _cache(self, changed: set[str], values: Mapping[str, bytes | None]) -> None:

@@ -173,6 +173,8 @@ class FlannelJoin:
     """Seconds before the end of the lease at which it is renewed."""
     blackhole: bool = False
     """Drop what is for this host's subnet while nothing of it is there."""
+    api: str = "auto"
+    """The version of etcd's API that has the records: `3`, `2`, or `auto` for the one that has a configuration, 3 first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +192,8 @@ class FlannelWatch:
     public_ip6: str = ""
     renew_margin: float = 3600.0
     blackhole: bool = False
+    api: str = "auto"
+    """The version of etcd's API whose networks are joined: `3`, `2`, or `auto` for both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

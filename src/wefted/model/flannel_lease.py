@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from itertools import islice
@@ -84,6 +84,17 @@ def encode(lease: FlannelLease) -> bytes:
         name: value for name, value in (("BackendData", lease.data), ("BackendV6Data", lease.data6)) if value is not None
     }
     return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def encode_first(lease: FlannelLease) -> bytes:
+    """Return the value of a lease, as flannel before 0.15 wrote it: without IPv6, and in VXLAN with the MAC alone."""
+    data = (
+        {field: value for field, value in lease.data.items() if field != "VNI"} if isinstance(lease.data, dict) else lease.data
+    )
+    found = json.loads(encode(replace(lease, data=data or None)))
+    if found["PublicIPv6"] is None:
+        del found["PublicIPv6"]
+    return json.dumps(found, separators=(",", ":")).encode()
 
 
 @lru_cache(KNOWN)

@@ -17,8 +17,8 @@ from .flannel_lease import FlannelLease
 from .lease import Lease
 from .network import Network, Subnet
 
-PREFIX_LABEL, CONFIG_LABEL = "flannel.prefix", "flannel.config"
-"""Where in etcd a network has its records, and its configuration as it was written."""
+PREFIX_LABEL, CONFIG_LABEL, API_LABEL = "flannel.prefix", "flannel.config", "flannel.api"
+"""Where in etcd a network has its records, its configuration as it was written, and the API of etcd where that is not v3."""
 STRANGER = "flannel:"
 """Begins the id of a node of which nothing but its public address is known: it runs flanneld."""
 
@@ -49,11 +49,11 @@ _DATA: Mapping[str, Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 """What a lease of a backend announces -> flannel's key and type, in the order in which flannel writes them."""
 
 
-def network_of(name: str, prefix: str, text: str, masquerade: bool, blackhole: bool = False) -> Network:
+def network_of(name: str, prefix: str, text: str, masquerade: bool, blackhole: bool = False, is_v2: bool = False) -> Network:
     """Return the network that a configuration describes. Raises `UsageError`.
 
     flannel lets everybody reach the containers; masquerading (`-ip-masq`) and dropping what is for none of them
-    (`-ip-blackhole-route`) are each host's own choice.
+    (`-ip-blackhole-route`) are each host's own choice. `is_v2` tells that its records are in etcd's API v2.
     """
     config = parse(text, f"{prefix}config")
     return Network(
@@ -66,7 +66,7 @@ def network_of(name: str, prefix: str, text: str, masquerade: bool, blackhole: b
         isolated=False,
         exposed=True,
         options=tuple(sorted({**_options(config), **({"blackhole": "on"} if blackhole else {})}.items())),
-        labels=((CONFIG_LABEL, text), (PREFIX_LABEL, prefix)),
+        labels=(*(((API_LABEL, "2"),) if is_v2 else ()), (CONFIG_LABEL, text), (PREFIX_LABEL, prefix)),
     )
 
 

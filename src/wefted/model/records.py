@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OLDEST = -(2**63)
+"""A revision before all others: that of items which are remembered, of whatever time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -15,6 +18,8 @@ class Item:
     revision: int
     expires: bool = field(default=False, compare=False)
     """Whether it vanishes unless it is written again. SQLite does not tell."""
+    created: int = field(default=0, compare=False)
+    """Where the store is etcd's API v2, the index at which the key came into being: a later key of this name has another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,10 @@ from wefted.model.network import Network
 from wefted.model.objects import IPNetwork
 from wefted.model.records import Item
 
-CONFIG = "config"
+from .etcd2_wire import EPOCH
+from .flannel_claims import holder
+
+CONFIG, SUBNETS, OWNERS = "config", "subnets/", "flannel/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,20 @@ class Mount:
     masquerade: bool = False
     blackhole: bool = False
     """Whether this host drops what is for its subnet and for no container of it."""
+    is_v2: bool = False
+    """Whether its records are in etcd's API v2."""
+    auto: bool = False
+    """Whether it is looked for in the other API where this one has no configuration."""
+
+    @property
+    def api(self) -> str:
+        """The version of etcd's API."""
+        return "2" if self.is_v2 else "3"
+
+    @property
+    def place(self) -> str:
+        """Where it is watched; other than every place in the other API."""
+        return f"v2:{self.prefix}" if self.is_v2 else self.prefix
 
 
 @dataclass
@@ -44,12 +61,13 @@ class View:
     validate: Callable[[Network], None]
     config: Item | None = None
     leases: dict[str, Item] = field(default_factory=dict)
-    owners: dict[str, Item] = field(default_factory=dict)
+    owners: dict[str, dict[str, Item]] = field(default_factory=dict)
+    """By the key of the lease, what each node says of it (API v2), or under "" the record of its owner."""
 
     def items(self) -> Iterator[Item]:
         """Yield everything, translated."""
         if self.config is not None or self.memory.text:
-            yield self.network(self.config or Item(CONFIG, None, 0))
+            yield self.network(self.config or Item(CONFIG, None, EPOCH if self.mount.is_v2 else 0))
         for key in self.leases:
             yield from self.blocks(key)
 
@@ -76,14 +94,16 @@ class View:
             raise UsageError(f"{where}: it is no text") from None
 
     def _described(self, text: str) -> Network:
-        return network_of(self.mount.name, self.mount.prefix, text, self.mount.masquerade, self.mount.blackhole)
+        return network_of(
+            self.mount.name, self.mount.prefix, text, self.mount.masquerade, self.mount.blackhole, self.mount.is_v2
+        )
 
     def blocks(self, key: str) -> Iterator[Item]:
         """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable.
 
         They have the revision of the lease: news of the owner may come before or after those of the lease, with one revision.
         """
-        found, owner = self.leases[key], self.owners.get(key)
+        found, owner = self.leases[key], self.owners.get(key, {})
         values = _blocks(self.mount.name, key, found.value, owner_of(found, owner)) if found.value is not None else {}
         for subnet in flannel_lease.subnets_of(key) or ():
             if subnet is not None:
@@ -98,8 +118,11 @@ def _blocks(network: str, key: str, value: bytes, node: str) -> Mapping[IPNetwor
     return {block.block: codec.dumps(block) for block in blocks_of(network, lease, node)} if lease is not None else {}
 
 
-def owner_of(lease: Item, owner: Item | None) -> str:
+def owner_of(lease: Item, records: Mapping[str, Item]) -> str:
     """Return the node of a lease, or "": somebody who wrote the lease alone, after us, has taken it."""
+    if lease.created:
+        return holder(lease, records)
+    owner = records.get("")
     if owner is None or not owner.value or owner.revision < lease.revision:
         return ""
     return owner.value.decode(errors="replace")

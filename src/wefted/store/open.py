@@ -31,9 +31,10 @@ def open_flannel(spec: EtcdSpec, mounts: Iterable[Mount] = ()) -> FlannelStore:
     """Open an etcd that holds networks of flannel's as well; `spec.prefix` is where ours is. It is not contacted yet."""
     # aiohttp costs half a second of start-up, which users of SQLite must not pay.
     from .etcd import EtcdStore
+    from .etcd2 import KeysStore
     from .flannel import FlannelStore
 
-    return FlannelStore(EtcdStore(replace(spec, prefix=""), f"{spec.prefix}{MARKS}"), spec.prefix, mounts)
+    return FlannelStore(EtcdStore(replace(spec, prefix=""), f"{spec.prefix}{MARKS}"), spec.prefix, mounts, KeysStore(spec))
 
 
 def _memory() -> Store:

@@ -87,15 +87,15 @@ async def test_flannels_records_are_read_as_ours(root: MemoryStore, store: Flann
 
 async def test_a_lease_of_ours_is_flannels_with_its_owner_beside(root: MemoryStore, store: FlannelStore) -> None:
     await root.write([Put(f"{PREFIX}config", CONFIG)])
-    await store.keep_lease("old", "node-1", MINE, 0)
+    await store.keep_lease("old", "node-1", MINE, None)
     (written,) = (await root.read(f"{PREFIX}subnets/")).items.values()
     assert (written.key, written.value) == (f"{PREFIX}subnets/10.5.7.0-24", flannel_lease.encode(MINE))
     assert leases(await store.read("leases/"))["leases/old/10.5.7.0-24"].node == "node-1"
     with pytest.raises(Conflict):
-        await store.keep_lease("old", "node-2", MINE, 0)
+        await store.keep_lease("old", "node-2", MINE, None)
     raw, nodes = await store.raw_leases("old")
     assert (set(raw.items), nodes) == ({"10.5.7.0-24"}, {"10.5.7.0-24": "node-1"})
-    await store.give_up_lease("old", "10.5.7.0-24")
+    await store.give_up_lease("old", "node-1", "10.5.7.0-24")
     assert not (await root.read(f"{PREFIX}subnets/")).items
     assert not (await root.read("/wefted/flannel/")).items
 
