@@ -88,10 +88,10 @@ def encode(lease: FlannelLease) -> bytes:
 
 def encode_first(lease: FlannelLease) -> bytes:
     """Return the value of a lease, as flannel before 0.15 wrote it: without IPv6, and in VXLAN with the MAC alone."""
-    data = (
-        {field: value for field, value in lease.data.items() if field != "VNI"} if isinstance(lease.data, dict) else lease.data
-    )
-    found = json.loads(encode(replace(lease, data=data or None)))
+    data = lease.data
+    if isinstance(data, dict):
+        data = {field: value for field, value in data.items() if field != "VNI"} or None
+    found = json.loads(encode(replace(lease, data=data)))
     if found["PublicIPv6"] is None:
         del found["PublicIPv6"]
     return json.dumps(found, separators=(",", ":")).encode()

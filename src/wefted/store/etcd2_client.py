@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ class KeysClient(Members):
 
     def __init__(self, spec: EtcdSpec) -> None:
         super().__init__(spec)
-        self._auth = aiohttp.BasicAuth(spec.user, spec.password, "utf-8") if spec.user else None
+        login = b64encode(f"{spec.user}:{spec.password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {login}"} if spec.user else {}
 
     async def call(self, request: Request, patience: float = 1.0) -> KeysAnswer:
         """Return the first member's answer. Raises `Unreachable` after `patience` x the configured time-out, `KeysError`."""
@@ -63,7 +65,7 @@ class KeysClient(Members):
 
     async def _send(self, endpoint: str, request: Request) -> aiohttp.ClientResponse:
         url = URL(f"{endpoint}{request.path}", encoded=True)
-        return await self.open_session().request(request.method, url, data=request.form or None, auth=self._auth)
+        return await self.open_session().request(request.method, url, data=request.form or None, headers=self._headers)
 
 
 def index_of(response: aiohttp.ClientResponse) -> int:

@@ -129,7 +129,7 @@ class FlannelStore:
         if not mount.is_v2 and not await self._keys.serves():
             return False
         other = replace(mount, is_v2=not mount.is_v2)
-        if not (await self._layout(other).root.read(f"{mount.prefix}{CONFIG}")).items:
+        if await self._is_configured(mount) or not await self._is_configured(other):
             return False
         _log.info("a flannel network's records are found", extra={"network": name, "api": other.api, "prefix": mount.prefix})
         self._mounts[name] = other
@@ -137,6 +137,9 @@ class FlannelStore:
             watch.drop(mount)
             watch.add(other)
         return True
+
+    async def _is_configured(self, mount: Mount) -> bool:
+        return bool((await self._layout(mount).root.read(f"{mount.prefix}{CONFIG}")).items)
 
     def api(self, name: str) -> str:
         """Return the version of etcd's API that has a network, or "" for one that is not joined."""

@@ -94,9 +94,8 @@ class View:
             raise UsageError(f"{where}: it is no text") from None
 
     def _described(self, text: str) -> Network:
-        return network_of(
-            self.mount.name, self.mount.prefix, text, self.mount.masquerade, self.mount.blackhole, self.mount.is_v2
-        )
+        mount = self.mount
+        return network_of(mount.name, mount.prefix, text, mount.masquerade, mount.blackhole, mount.is_v2)
 
     def blocks(self, key: str) -> Iterator[Item]:
         """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable.
