@@ -17,6 +17,12 @@ from .etcd_errors import network_failure
 from .etcd_members import NETWORK, Members
 from .url import EtcdSpec
 
+SILENCE = 1.0
+"""Seconds without a word until a member must show that it lives; longer with a user."""
+
+HASHING = 4.0
+"""How much longer everything may take with a user: etcd hashes the password at each request, which costs it 0.1 s alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeysAnswer:
@@ -33,10 +39,14 @@ class KeysClient(Members):
         super().__init__(spec)
         login = b64encode(f"{spec.user}:{spec.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"} if spec.user else {}
+        self._slow = HASHING if spec.user else 1.0
+        self.attempt *= self._slow
 
     async def call(self, request: Request, patience: float = 1.0) -> KeysAnswer:
         """Return the first member's answer. Raises `Unreachable` after `patience` x the configured time-out, `KeysError`."""
-        return (await self.first_answer(lambda endpoint, timeout: self.ask(endpoint, request, timeout), patience))[0]
+        return (await self.first_answer(lambda endpoint, timeout: self.ask(endpoint, request, timeout), patience * self._slow))[
+            0
+        ]
 
     async def ask(self, endpoint: str, request: Request, timeout: float | None = None) -> KeysAnswer:
         """Return the answer of this one member, asked once. Raises `MemberFailed`, `KeysError`, `NotServed`, `Compacted`."""
@@ -58,6 +68,11 @@ class KeysClient(Members):
             raise network_failure(error) from error
         async with self.kept(response):
             yield response
+
+    @property
+    def silence(self) -> float:
+        """Return the seconds without a word until a member must show that it lives."""
+        return SILENCE * self._slow
 
     def explain(self, refused: KeysError | NotServed) -> Exception:
         """Return a refusal as an error for users."""

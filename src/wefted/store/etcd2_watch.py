@@ -24,9 +24,6 @@ from .etcd2_client import KeysClient, index_of
 from .etcd2_wire import EPOCH, KeysError, NotServed
 from .etcd_errors import Compacted, MemberFailed, network_failure
 
-SILENCE = 1.0
-"""Seconds without a word until the member must show that it lives."""
-
 _PAUSE = (0.02, 0.3)
 """The first and the longest pause before another attempt, in seconds."""
 
@@ -96,7 +93,7 @@ class KeysWatch:
         parts: list[bytes] = []
         while True:
             try:
-                async with asyncio.timeout(SILENCE):
+                async with asyncio.timeout(self._client.silence):
                     chunk = await response.content.readany()
             except TimeoutError:
                 await self._check_life(endpoint)

@@ -38,9 +38,8 @@ class KeysContract:
         values = {"config": '{"Network":"10.5.0.0/16"} & %+ü', "subnets/10.5.1.0-24": "", "subnets/10.5.2.0-24&fd00::-64": "x"}
         put = {f"{prefix}{key}": await store.write([Put(f"{prefix}{key}", v.encode())]) for key, v in values.items()}
         snapshot = await store.read(prefix)
-        assert snapshot.items == {
-            f"{prefix}{k}": Item(f"{prefix}{k}", v.encode(), put[f"{prefix}{k}"]) for k, v in values.items()
-        }
+        expected = [Item(f"{prefix}{k}", v.encode(), put[f"{prefix}{k}"]) for k, v in values.items()]
+        assert snapshot.items == {item.key: item for item in expected}
         assert snapshot.revision >= max(put.values())
         assert set((await store.read(f"{prefix}subnets/")).items) == {key for key in put if "subnets" in key}
         assert set((await store.read(f"{prefix}config")).items) == {f"{prefix}config"}
