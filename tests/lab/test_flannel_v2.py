@@ -106,7 +106,7 @@ def test_etcdctl_shows_the_records_as_flannel_wrote_them(lab: Lab, etcd: Etcd, j
     assert keys(etcd) == {key_of(found) for found in joined.values()}
     for name in NAMES:
         host = lab.host(name)
-        assert list(joined[name].items())[0] == ("FLANNEL_NETWORK", "10.5.0.0/16")
+        assert next(iter(joined[name].items())) == ("FLANNEL_NETWORK", "10.5.0.0/16")
         value = ctl2(etcd, "get", f"{SUBNETS}/{key_of(joined[name])}")[0]
         mac = json.loads(host.run(["ip", "-j", "link", "show", "flannel.1"]).stdout)[0]["address"]
         expected = {"PublicIP": str(host.address), "BackendType": "vxlan", "BackendData": {"VtepMAC": mac}}

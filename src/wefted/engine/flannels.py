@@ -40,6 +40,8 @@ class Joined:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     busy: bool = False
     """Whether its record is being written: what the watch tells of it meanwhile may be half of that."""
+    lost: bool = False
+    """Whether its record went while it was being written: before that, or after it?"""
 
 
 class Flannels:
@@ -160,8 +162,9 @@ class Flannels:
         """Wake the keepers whose record is gone, or whose configuration has changed; `changed` has the cluster's keys."""
         for name, joined in self.joined.items():
             network = keys.network(name) in changed
-            lost = not joined.busy and any(key.startswith(keys.leases_of(name)) for key in changed) and not self._holds(joined)
-            if network or lost:
+            lost = any(key.startswith(keys.leases_of(name)) for key in changed) and not self._holds(joined)
+            joined.lost |= lost and joined.keeper.held is not None
+            if network or (lost and not joined.busy):
                 joined.woken.set()
 
     def moved(self) -> None:
@@ -172,7 +175,7 @@ class Flannels:
 
     async def renew(self, joined: Joined) -> FlannelLease:
         """Take or renew the subnet, and make the kernel follow. Raises what `Keeper.acquire` raises."""
-        joined.busy = True
+        joined.busy, joined.lost = True, False
         try:
             before = joined.keeper.held
             lease = await joined.keeper.acquire()
@@ -181,7 +184,7 @@ class Flannels:
                 await self._host.converge({HOST})
         finally:
             joined.busy = False
-        if not self._holds(joined):
+        if joined.lost or not self._holds(joined):
             joined.woken.set()
         joined.error = ""
         return lease
