@@ -19,7 +19,9 @@ for host in h1 h2; do
   # flanneld and mk-docker-opts.sh are wefted under their old names; the rest is what the packages bring.
   on $host mkdir -p /run/classics /etc/sysconfig
   on $host wefted compat install /run/classics
-  on $host sh -c "printf '%s\n' 'FLANNEL_ETCD=\"$etcd\"' 'FLANNEL_ETCD_KEY=\"/atomic.io/network\"' >/etc/sysconfig/flanneld"
+  on $host sh -c "echo 'FLANNEL_ETCD=\"$etcd\"
+FLANNEL_ETCD_KEY=\"/atomic.io/network\"
+FLANNEL_OPTIONS=\"-iface=eth0\"' >/etc/sysconfig/flanneld"
   on $host sh -c '/run/classics/flanneld >/var/log/flanneld.log 2>&1 & echo $! >/run/flanneld.pid'
   on $host sh -c 'until [ -s /run/flannel/subnet.env ]; do sleep 0.1; done; cat /run/flannel/subnet.env'
   on $host /run/classics/mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker
