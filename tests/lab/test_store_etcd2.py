@@ -19,7 +19,8 @@ from wefted.store.etcd2 import KeysStore
 from wefted.store.url import EtcdSpec
 from wefted.testing.certificates import make_certificates
 from wefted.testing.etcd import EtcdCluster
-from wefted.testing.etcd_v2_contract import KeysContract
+
+from ..unit.store.keys_contract import KeysContract
 
 pytestmark = pytest.mark.lab
 

@@ -25,7 +25,8 @@ from wefted.store.etcd2 import KeysStore
 from wefted.store.flannel import FlannelStore, Mount
 from wefted.store.memory import MemoryStore
 from wefted.store.url import EtcdSpec
-from wefted.testing.etcd_v2 import FakeKeys
+
+from ..store.keys_fake import FakeKeys
 
 PREFIX = "/atomic.io/network/"
 DEADLINE = 15

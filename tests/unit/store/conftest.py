@@ -3,3 +3,4 @@
 import pytest
 
 pytest.register_assert_rewrite("wefted.testing.store_contract")
+pytest.register_assert_rewrite("tests.unit.store.keys_contract")

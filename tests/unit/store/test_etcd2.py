@@ -15,8 +15,9 @@ from wefted.store import etcd2_wire as wire
 from wefted.store.etcd2 import KeysStore
 from wefted.store.etcd_errors import Compacted, MemberFailed
 from wefted.store.url import EtcdSpec
-from wefted.testing.etcd_v2 import FakeKeys
-from wefted.testing.etcd_v2_contract import KeysContract
+
+from .keys_contract import KeysContract
+from .keys_fake import FakeKeys
 
 
 @pytest.fixture

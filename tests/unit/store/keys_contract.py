@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import ClientSession
 
 from wefted.errors import Conflict
 from wefted.model.records import Check, Delete, Item, Put, Snapshot
@@ -147,7 +148,5 @@ class KeysContract:
 
 async def remove(url: str, directory: str) -> None:
     """Delete a directory with all that is in it, as `etcdctl rm --recursive` does."""
-    from aiohttp import ClientSession
-
     async with ClientSession() as session, session.delete(f"{url}/v2/keys{directory}?recursive=true") as response:
         assert response.status == 200

@@ -1,4 +1,4 @@
-"""The key space of etcd's API v2 over HTTP, in this process: a fake that passes `etcd_v2_contract` as the real one does.
+"""The key space of etcd's API v2 over HTTP, in this process: a fake that passes `keys_contract` as the real one does.
 
 It knows what flannel needs: keys in directories, times to live, comparing writes, waiting for changes, a limited history.
 """
