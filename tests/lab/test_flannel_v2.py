@@ -221,6 +221,7 @@ def test_an_etcd_that_came_back_without_the_api_v2_costs_no_peer(
     etcd.start()
     peer(etcd, "10.5.204.0/24", "203.0.113.14")
     wait_for(lambda: known(h1, "10.5.204.0/24", "203.0.113.14") == complete(), 10, "a new peer is seen")
+    ctl2(etcd, "rm", f"{SUBNETS}/10.5.204.0-24")
 
 
 def test_another_network_is_configured_with_curl_and_set(lab: Lab, etcd: Etcd, joined: dict[str, dict[str, str]]) -> None:
@@ -236,6 +237,31 @@ def test_another_network_is_configured_with_curl_and_set(lab: Lab, etcd: Etcd, j
     wait_for(lambda: env(host, "/run/flannel/second.env")["FLANNEL_NETWORK"] == "10.7.0.0/16", 10, "the new configuration")
     wefted(host, "flannel", "leave", "second")
     assert ctl2(etcd, "ls", "/coreos.com/network/subnets") == []
+
+
+def test_networks_under_a_prefix_are_joined_as_they_come(lab: Lab, etcd: Etcd, joined: dict[str, dict[str, str]]) -> None:
+    host = lab.host("h2")
+    wefted(host, "flannel", "watch", "/nets")
+    ctl2(etcd, "set", "/nets/blue/config", '{"Network": "10.40.0.0/16", "Backend": {"Type": "udp", "Port": 8286}}')
+    path = "/run/flannel/networks/blue.env"
+    wait_for(lambda: env(host, path).get("FLANNEL_NETWORK") == "10.40.0.0/16", 10, "the network that came later")
+    assert [row["api"] for row in wefted(host, "flannel", "ls") if row["name"] == "blue"] == ["2"]
+    wefted(host, "flannel", "watch", "/nets", "--stop")
+    wefted(host, "flannel", "leave", "blue")
+    assert ctl2(etcd, "ls", "/nets/blue/subnets") == []
+
+
+def test_a_network_moves_to_the_api_v3_with_its_subnets(
+    lab: Lab, etcd: Etcd, joined: dict[str, dict[str, str]], containers: dict[str, str]
+) -> None:
+    """The way to a newer flannel, or to an etcd without the old API."""
+    etcd.configure(PREFIX)
+    for name in ("h2", "h3"):
+        wefted(lab.host(name), "flannel", "join", "--prefix", PREFIX, "--api", "3")
+    wait_for(lambda: set(etcd.keys(PREFIX)) == {key_of(joined["h2"]), key_of(joined["h3"])}, 10, "their records are in v3")
+    assert keys(etcd) == {key_of(joined["h1"])}
+    assert {name: env(lab.host(name)) for name in ("h2", "h3")} == {name: joined[name] for name in ("h2", "h3")}
+    wait_for(lambda: ping(lab.host("h2"), "c", containers["h3"]), 10, "h2 reaches h3")
 
 
 # -- without hosts, at one etcd --------------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ class Flannels:
                 self._free_name(request.name)
             else:
                 api = self._store().api(request.name)
+                if request.api not in ("auto", api):
+                    await self._give_up(known)
                 remembered = self._store().memory(request.name).text if request.api in ("auto", api) else ""
                 self._store().unmount(request.name)
             known = self._enter(request, known.keeper.before if known is not None else (), remembered, api)
@@ -126,6 +128,11 @@ class Flannels:
             await doing
         except WeftedError as error:
             log.warning("network not followed", extra={"network": name, "error": error.message})
+
+    async def _give_up(self, known: Joined) -> None:
+        """Delete the record in the API that is left; the same subnet is taken in the other one, if it is free there."""
+        with contextlib.suppress(Unreachable, UsageError):
+            await known.keeper.release()
 
     async def leave(self, request: NetworkName) -> Any:
         """Give the subnet back. Raises `NotFound`, and `InUse` while containers of this host are in the network."""

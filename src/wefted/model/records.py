@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 OLDEST = -(2**63)
 """A revision before all others: that of items which are remembered, of whatever time."""
 
+EPOCH = -(2**62)
+"""The beginning of another clock than the store's: revisions below zero order among themselves, and before all others.
+
+Those of etcd's API v2 are this and the index, so that a number of one clock is never taken for one of the other.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:

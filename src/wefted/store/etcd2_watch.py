@@ -17,11 +17,11 @@ from contextlib import aclosing, suppress
 import aiohttp
 
 from wefted.errors import Unreachable
-from wefted.model.records import Item, Snapshot
+from wefted.model.records import EPOCH, Item, Snapshot
 
 from . import etcd2_wire as wire
 from .etcd2_client import KeysClient, index_of
-from .etcd2_wire import EPOCH, KeysError, NotServed
+from .etcd2_wire import KeysError, NotServed
 from .etcd_errors import Compacted, MemberFailed, network_failure
 
 _PAUSE = (0.02, 0.3)

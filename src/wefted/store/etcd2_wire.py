@@ -3,8 +3,7 @@
 The requests are those of https://etcd.io/docs/v2.3/api/: keys are paths, values are text, and each change of the key space has
 an index. What an answer is wrong with stands in `errorCode`: https://etcd.io/docs/v2.3/errorcode/.
 
-Indices and the revisions of the API v3 in one etcd are two clocks. So that a number of one is never taken for one of the
-other, the items of the API v2 have revisions below zero: they order among themselves, and before all others.
+Indices and the revisions of the API v3 in one etcd are two clocks, so the items of the API v2 have revisions from `EPOCH` on.
 """
 
 from __future__ import annotations
@@ -17,14 +16,11 @@ from typing import Any
 from urllib.parse import quote
 
 from wefted.errors import UsageError, WeftedError
-from wefted.model.records import Delete, Item, Put
+from wefted.model.records import EPOCH, Delete, Item, Put
 
 from .etcd_errors import Compacted, MemberFailed
 
 Json = Mapping[str, Any]
-
-EPOCH = -(2**62)
-"""The revision of index 0."""
 
 INDEX = "X-Etcd-Index"
 """The header with the index of the whole key space at the time of the answer, or of the beginning of a watch."""

@@ -15,6 +15,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from wefted.errors import Conflict, InUse, UsageError
 from wefted.interfaces import Store
@@ -24,12 +25,14 @@ from wefted.model.flannel_network import CONFIG_LABEL
 from wefted.model.network import Network
 from wefted.model.records import Item, Op, Put, Snapshot
 
-from .etcd2 import KeysStore
 from .flannel_layout import Layout, SingleKeys, Transactions
 from .flannel_view import CONFIG, OWNERS, SUBNETS, Memory, View, owner_of
 from .flannel_view import Mount as Mount
 from .flannel_watch import Merged
 from .ops import check_ops
+
+if TYPE_CHECKING:
+    from .etcd2 import KeysStore
 
 _log = logging.getLogger("wefted.flannel")
 

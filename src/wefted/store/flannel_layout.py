@@ -13,9 +13,8 @@ from wefted.errors import Conflict
 from wefted.interfaces import Store
 from wefted.model import flannel_lease
 from wefted.model.flannel_lease import FlannelLease
-from wefted.model.records import Delete, Item, Put
+from wefted.model.records import EPOCH, Delete, Item, Put
 
-from .etcd2_wire import EPOCH
 from .flannel_claims import Claim, claim_for, decode, holder
 from .flannel_view import OWNERS, SUBNETS, Mount
 

@@ -11,9 +11,8 @@ from wefted.model import codec, flannel_lease
 from wefted.model.flannel_network import blocks_of, network_of
 from wefted.model.network import Network
 from wefted.model.objects import IPNetwork
-from wefted.model.records import Item
+from wefted.model.records import EPOCH, Item
 
-from .etcd2_wire import EPOCH
 from .flannel_claims import holder
 
 CONFIG, SUBNETS, OWNERS = "config", "subnets/", "flannel/"

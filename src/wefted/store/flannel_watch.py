@@ -10,9 +10,8 @@ from typing import Protocol
 
 from wefted.errors import UsageError
 from wefted.interfaces import Store
-from wefted.model.records import Item, Snapshot
+from wefted.model.records import EPOCH, Item, Snapshot
 
-from .etcd2_wire import EPOCH
 from .flannel_view import OWNERS, Mount, View
 
 REFUSED = 1.0
