@@ -114,6 +114,17 @@ def test_several_networks_each_have_their_place_and_file() -> None:
     assert (one["name"], one["prefix"], one["renew_margin"]) == ("flannel", "/coreos.com/network", 1800.0)
 
 
+def test_the_api_of_etcd_is_found_unless_it_is_told() -> None:
+    assert read([], {}).joins[0]["api"] == "auto"
+    assert read(["-etcd-api=2"], {}).joins[0]["api"] == "2"
+    assert read([], {"FLANNELD_ETCD_API": "3"}).joins[0]["api"] == "3"
+    watch = read(["-watch-networks", "--etcd-api", "2"], {}).watch
+    assert watch is not None
+    assert watch["api"] == "2"
+    with pytest.raises(Unsupported, match="none of 2, 3, auto"):
+        read(["-etcd-api=v2"], {})
+
+
 def test_all_networks_under_a_prefix_or_some_of_them_are_watched() -> None:
     settings = read(["-watch-networks", "-networks=blue,green", "-etcd-prefix=nets", "-ip-blackhole-route", "-ip-masq"], {})
     ((operation, watch),) = settings.calls
