@@ -17,7 +17,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wefted.errors import Conflict, InUse, UsageError
+from wefted.errors import Conflict, InUse, Unreachable, UsageError, WeftedError
 from wefted.interfaces import Store
 from wefted.model import codec, flannel_lease
 from wefted.model.flannel_lease import FlannelLease
@@ -225,8 +225,8 @@ class FlannelStore:
         root = self._layout(mount).root
         try:
             seen = [await root.read(f"{mount.prefix}{CONFIG}"), await root.read(f"{mount.prefix}{SUBNETS}")]
-        except UsageError as error:
-            if not mount.is_v2:
+        except WeftedError as error:
+            if isinstance(error, Unreachable) or not mount.is_v2:
                 raise
             # An etcd that was started without its API v2 has the records still: what is known goes on.
             known = next((view for watch in self._watches if (view := watch.view(mount)) is not None), self.view_of(mount))

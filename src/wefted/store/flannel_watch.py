@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Protocol
 
-from wefted.errors import UsageError
+from wefted.errors import WeftedError
 from wefted.interfaces import Store
 from wefted.model.records import EPOCH, Item, Snapshot
 
@@ -117,16 +117,19 @@ class Merged:
         """Yield what a place tells. A network of which it tells nothing, because it is refused, stays as it is known."""
         view = self._views.get(place)
         root, where = self._store.place_of(view.mount) if view is not None else self._store.own_place
+        told = ""
         while True:
             try:
                 async with aclosing(root.watch(where)) as news:  # type: ignore[type-var]
                     async for seen in news:
                         yield seen
                 return
-            except UsageError as error:
+            except WeftedError as error:
                 if view is None or not view.mount.is_v2:
                     raise
-                _log.warning("a flannel network is not seen", extra={"network": view.mount.name, "error": error.message})
+                if error.message != told:
+                    _log.warning("a flannel network is not seen", extra={"network": view.mount.name, "error": error.message})
+                told = error.message
             if place in self._waiting:
                 yield Snapshot(EPOCH)
             await asyncio.sleep(REFUSED)
