@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 LAB = Path(__file__).parent / "lab"
 NEEDS_ROOT = "lab tests make namespaces, which needs root: run `sudo make test`"
@@ -17,6 +18,8 @@ def pytest_configure() -> None:
 
     A run in the background of a script inherits that the signal is ignored, and hands it on.
     """
+    settings.register_profile("busy")  # how long an example takes is the machine's business
+    settings.load_profile("busy")
     os.environ.pop("COLUMNS", None)  # tables are cut to it
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -333,7 +333,7 @@ class Sequences(RuleBasedStateMachine):
 def test_random_sequences_differ_from_the_model_never_and_leave_nothing() -> None:
     phases = [p for p in Phase if p is not Phase.shrink or SEQUENCES <= 1000]
     chosen = settings(
-        max_examples=min(SEQUENCES, BATCH), stateful_step_count=STEPS, deadline=None, phases=phases,
+        max_examples=min(SEQUENCES, BATCH), stateful_step_count=STEPS, phases=phases,
         suppress_health_check=list(HealthCheck), database=None,
     )  # fmt: skip
     made: list[RandomHost] = []

@@ -59,9 +59,7 @@ def test_it_does_what_the_reference_does(cluster):
     async def connect():
         return EtcdStore(EtcdSpec(endpoints=cluster.endpoints, prefix=f"/{uuid4()}/"))
 
-    run_state_machine_as_test(
-        machine(MemoryStore, connect), settings=settings(max_examples=12, stateful_step_count=15, deadline=None)
-    )
+    run_state_machine_as_test(machine(MemoryStore, connect), settings=settings(max_examples=12, stateful_step_count=15))
 
 
 @pytest.fixture

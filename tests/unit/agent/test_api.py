@@ -79,7 +79,7 @@ def _bodies(operation: str) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_parameters_get_an_answer(api: Server, operation: str, data: st.DataObject) -> None:
     body = data.draw(_bodies(operation))
@@ -90,7 +90,7 @@ def test_any_parameters_get_an_answer(api: Server, operation: str, data: st.Data
         assert answer["error"]["message"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=40) | st.text(max_size=20).map(str.encode) | st.just(b"[" * 100_000))
 def test_any_bytes_get_an_answer(api: Server, body: bytes) -> None:
     status, answer = api.post("network.create", body)

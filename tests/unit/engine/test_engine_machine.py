@@ -128,4 +128,4 @@ class Crash(Exception):
 
 
 TestHosts = Hosts.TestCase
-TestHosts.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
+TestHosts.settings = settings(max_examples=30, stateful_step_count=15)

@@ -172,6 +172,6 @@ class TwoProcesses(RuleBasedStateMachine):
 
 
 TestBook = Book.TestCase
-TestBook.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestBook.settings = settings(max_examples=100, stateful_step_count=40)
 TestTwoProcesses = TwoProcesses.TestCase
-TestTwoProcesses.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTwoProcesses.settings = settings(max_examples=60, stateful_step_count=40)

@@ -361,7 +361,7 @@ VARIABLES = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(
     command=st.sampled_from([*NEEDS, "X", ""]),
     config=st.dictionaries(KEYS, VALUES),

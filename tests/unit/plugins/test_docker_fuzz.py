@@ -83,7 +83,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
         made.close()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(PATHS), body=BODIES)
 def test_any_body_gets_an_answer_in_the_protocols_form(hosts: Hosts, path: str, body: str) -> None:
     status, answer = hosts.run(hosts.host.raw(path, body.encode("utf-8", "surrogatepass")))

@@ -113,7 +113,7 @@ async def test_what_is_no_state(text) -> None:
 VALUES = st.none() | st.text(max_size=5) | st.integers() | st.lists(st.text(max_size=3), max_size=2)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     fields=st.dictionaries(st.sampled_from(["id", "pid", "bundle", "annotations"]), VALUES),
     config=VALUES | st.dictionaries(st.sampled_from(["annotations", "process"]), VALUES),

@@ -200,7 +200,7 @@ def test_a_configuration_of_the_largest_size(built, folder, serve) -> None:
     assert len(json.loads(agent.requests[0].partition(b"\r\n\r\n")[2])["input"]) == len(config)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(config=st.binary(max_size=200) | st.text('{}[]":,\\cniVersion01. ', max_size=60).map(str.encode))
 def test_whatever_the_configuration_is_it_answers(built, folder, config) -> None:
     assert run(built, folder, "VERSION", config).returncode == 0

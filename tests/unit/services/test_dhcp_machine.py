@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wefted.model.dhcp import DhcpLease
@@ -334,7 +334,6 @@ def test_links_that_share_a_mac_ask_for_answers_to_everybody() -> None:
     assert talk.sent.flags == 0, "now it has an address to be answered at"
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(Kind), st.integers(0, 1), st.floats(0, 5000)), max_size=30), st.booleans())
 def test_whatever_comes_it_goes_on(steps: list[tuple[Kind, int, float]], again: bool) -> None:
     """Any order of answers and pauses: no crash, a lease only while bound or extending, always something to wait for."""

@@ -6,7 +6,7 @@ import contextlib
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_interface, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wefted.model.dhcp import FOREVER, LeasedRoute
@@ -105,14 +105,12 @@ def test_options_that_run_over_the_end_are_left_out(rest: str) -> None:
     assert decode(wire("350101 0000 0c0161" + rest)).options == {12: b"a"}
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=700))
 def test_no_bytes_are_a_crash(data: bytes) -> None:
     with contextlib.suppress(Malformed):
         assert isinstance(decode(data), Message)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400), st.binary(max_size=192))
 def test_no_options_are_a_crash(options: bytes, names: bytes) -> None:
     with contextlib.suppress(Malformed):
@@ -121,7 +119,6 @@ def test_no_options_are_a_crash(options: bytes, names: bytes) -> None:
         assert lease is None or (lease.renewal <= lease.rebinding <= lease.duration and lease.address.version == 4)
 
 
-@settings(deadline=None)
 @given(st.builds(Message, kind=st.sampled_from(Kind), op=st.sampled_from((1, 2)), xid=st.integers(0, 2**32 - 1),
                  secs=st.integers(0, 65535), flags=st.sampled_from((0, m.BROADCAST)), ciaddr=st.ip_addresses(v=4),
                  yiaddr=st.ip_addresses(v=4), chaddr=st.binary(min_size=6, max_size=6),
@@ -152,7 +149,6 @@ def test_classless_routes(value: str, expected: dict[str, str]) -> None:
     assert decode_routes(encode_routes(routes)) == routes
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_routes_are_a_crash(value: bytes) -> None:
     assert all(isinstance(network, IPv4Network) for network in decode_routes(value))
@@ -221,7 +217,6 @@ def test_a_frame_carries_its_payload() -> None:
     assert frame.parse(back) == frame.Datagram(b"hello", MAC)
 
 
-@settings(deadline=None)
 @given(st.integers(14, 46), st.integers(1, 255))
 def test_a_damaged_frame_is_nothing(at: int, flip: int) -> None:
     sent = frame.datagram(b"hello", MAC)
@@ -238,7 +233,6 @@ def test_a_sum_that_was_never_filled_in_is_believed_where_the_kernel_says_so() -
     assert frame.parse(partial, verified=True) == frame.Datagram(b"hello", MAC)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=120), st.booleans())
 def test_no_frame_is_a_crash(data: bytes, verified: bool) -> None:
     for head in (b"", b"\xff" * 6 + MAC + b"\x08\x00", b"\xff" * 6 + MAC + b"\x08\x06", b"\xff" * 6 + MAC + b"\x08\x00\x45"):

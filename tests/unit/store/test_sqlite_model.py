@@ -17,6 +17,4 @@ def test_it_does_what_the_reference_does(tmp_path_factory):
     async def connect():
         return SqliteStore(str(directory / f"{next(numbers)}.db"))
 
-    run_state_machine_as_test(
-        machine(MemoryStore, connect), settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
-    )
+    run_state_machine_as_test(machine(MemoryStore, connect), settings=settings(max_examples=40, stateful_step_count=25))
