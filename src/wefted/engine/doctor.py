@@ -45,7 +45,7 @@ class Doctor:
         if not self._host.live:
             await self._host.refresh()
         found = [*self._agent(), *self._store(), *self._endpoints(), *self._hosts(), *self._kernel(), *self._names()]
-        found += [*await self._firewall(), *self._docker()]
+        found += [*await self._firewall(), *await self._followed(), *self._docker()]
         found.sort(key=lambda finding: (PROBLEM, WARNING, OK).index(finding.level))
         healthy = all(finding.level != PROBLEM for finding in found)
         return {"healthy": healthy, "findings": [codec.encode(finding) for finding in found]}
@@ -111,6 +111,23 @@ class Doctor:
             yield _problem("names", "names are not answered everywhere", str(error), "wefted status")
         elif self._host.live:
             yield _well("names", f"{self._host.dns.get('names', 0)} in {self._host.domain}")
+
+    async def _followed(self) -> list[Finding]:
+        """Tell of firewalld: that published ports obey it, and what of it they cannot obey."""
+        facts = await self._host.look()
+        found = []
+        if facts.unread_firewall:
+            what = f"published ports do not obey {facts.unread_firewall}"
+            cause = "it lets pass what was translated, and its rules cannot be read"
+            found.append(_warned("firewall", what, cause, "wefted up --publish-from none"))
+        for rule in facts.unfollowed:
+            cause = "what it would let in does not reach published ports, what it would keep out does not either"
+            chain = rule.split()[0]
+            command = f"nft -a list chain inet firewalld {chain}" if " handle " in rule else "nft list table inet firewalld"
+            found.append(_warned("firewall", f"firewalld's rule {rule} cannot be followed", cause, command))
+        if facts.input_filter and not facts.unfollowed:
+            found.append(_well("firewall", "published ports are open where firewalld opens them (firewall-cmd --add-port)"))
+        return found
 
     async def _firewall(self) -> list[Finding]:
         way = self._host.docker_user

@@ -183,7 +183,14 @@ class Host:
     async def look(self) -> HostFacts:
         """Return the facts with the addresses and filters that the host has now; its underlay is what it was at the start."""
         fresh = await self.worker(self.kernel.probe)
-        return replace(self.facts, prefixes=fresh.prefixes, forward_filters=fresh.forward_filters)
+        return replace(
+            self.facts,
+            prefixes=fresh.prefixes,
+            forward_filters=fresh.forward_filters,
+            input_filter=fresh.input_filter,
+            unfollowed=fresh.unfollowed,
+            unread_firewall=fresh.unread_firewall,
+        )
 
     # -- the kernel ------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Every published port of the cluster, and from where it is reachable, as follows from the rules of `wefted.features`. Pure.
 
-What other programs of a host let pass, they alone know. Of this host it is told which of them drop what they do not know.
+What other programs of a host let pass, they alone know. Of this host it is told which of them drop what they do not know, and
+which rules of firewalld cannot be followed.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ EVERYWHERE = ("host", "others", "containers")
 """The host that publishes, other hosts, and the containers on it whose network is not internal."""
 
 
-def port_rows(host: Host, filters: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one row for each published port, sorted by host, port and address; `filters` are the chains of other programs."""
+def port_rows(host: Host, filters: Sequence[str], unfollowed: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return one row for each published port, sorted by host, port and address; `filters` are the chains of other programs.
+
+    `unfollowed` are rules of them that open nothing of ours, whatever they say.
+    """
     mine = [(host.node.id, endpoint) for endpoint in host.endpoints.values()]
     rows = [
-        _row(host, owner, endpoint, port, filters)
+        _row(host, owner, endpoint, port, filters) | {"unfollowed": list(unfollowed) if owner == host.node.id else None}
         for owner, endpoint in (*mine, *host.view.endpoints_elsewhere(host.node.id))
         for port in endpoint.ports
     ]

@@ -33,12 +33,13 @@ class Publishing:
         host = self._host
         if not host.live:
             await host.refresh()
-        return port_rows(host, await self._filters())
+        facts = await host.look()
+        filters = await self._filters(facts.forward_filters)
+        return port_rows(host, (*((facts.input_filter,) if facts.input_filter else ()), *filters), facts.unfollowed)
 
-    async def _filters(self) -> tuple[str, ...]:
-        """Return the chains that may drop what is published; Docker's does not where it lets our links pass."""
+    async def _filters(self, filters: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of these chains that may drop what is published; Docker's does not where it lets our links pass."""
         host = self._host
-        filters = (await host.look()).forward_filters
         if host.docker_user is None or not any(chain in OF_DOCKER for chain in filters):
             return filters
         closed = await host.worker(host.docker_user.missing, host.node.device, host.open_prefixes()) != []

@@ -15,6 +15,8 @@ So the path of a packet is the same length with one published port and with 5,00
   name beside them. What comes from others is not translated: so the port is what it would be without us, and no packet that
   somebody else has translated can be meant. The host itself, whoever comes by a link of ours, and our guests in a bridge of
   somebody else's are asked nothing.
+- `gate`: where the others pass that may use a port so far. On a host with firewalld the kernel room writes before its rule what
+  firewalld says of packets to the host, so that a port is open as it would be for a program of the host (adr 25).
 
 A line with `{ip}` or `{v}` stands for two, one for each IP version. What is easily got wrong:
 
@@ -77,17 +79,21 @@ chain prerouting {{
     fib daddr type != local return
     iifgroup {group} goto published
     {ip} saddr @masquerade{v} fib saddr . iif oif exists goto published
-    {ip} daddr . meta l4proto . th dport . {ip} saddr @sources_one{v} goto published
-    meta l4proto . th dport . {ip} saddr @sources_any{v} goto published
+    {ip} daddr . meta l4proto . th dport . {ip} saddr @sources_one{v} goto gate
+    meta l4proto . th dport . {ip} saddr @sources_any{v} goto gate
     {ip} daddr . meta l4proto . th dport @limited_one{v} return
     meta l4proto . th dport @limited_any{v} return
-    {ip} saddr @publish_from{v} goto published
+    {ip} saddr @publish_from{v} goto gate
 }}
 
 chain output {{
     type nat hook output priority -100; policy accept;
     ip6 daddr ::1 return
     fib daddr type local goto published
+}}
+
+chain gate {{
+    goto published
 }}
 
 chain published {{
@@ -137,4 +143,4 @@ def _both(text: str) -> str:
     return "\n".join(lines)
 
 
-TABLE = NftTable(body=_both(_TEXT))
+TABLE = NftTable(body=_both(_TEXT), gate="gate", admitted="published")

@@ -14,6 +14,7 @@ from .address import IFA_PROTO, RTM_DELADDR, RTM_NEWADDR, SCOPE_HOST
 from .expectation import Expectations
 from .fdb import AF_BRIDGE
 from .foreignfilter import HEADER_SIZE, SUBSYSTEM
+from .foreigngate import FIREWALL, LOADING
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RTM_DELLINK, RTM_NEWLINK, RawLink, decode, family, port_info
 from .marks import PROTOCOL, is_our_table
 from .neighbor import HEADER, NDA_DST, NDA_PROTOCOL, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
@@ -26,6 +27,7 @@ _ROUTE = Struct("=BBBBBBBBI")
 _ADDRESS = Struct("=BBBBI")
 _Place = tuple[Netns, int]
 """A link by namespace and index."""
+_FOLLOWED = (FIREWALL[1], LOADING[1])
 _KERNEL_MADE = (1, 3)
 """IFA_PROTO of the addresses that the kernel gives to loopback and, link-local, to every link that comes up."""
 
@@ -100,17 +102,21 @@ class Filter:
 
 
 class TableFilter:
-    """Tells which nftables transactions concern us: the changes of one come first, its number last."""
+    """Tells which nftables transactions concern us: the changes of one come first, its number last.
+
+    What firewalld changes in its table concerns us too, for our table follows it.
+    """
 
     def __init__(self) -> None:
         self._ours = False
 
     def finished(self, kind: int, body: bytes) -> int | None:
-        """Return the number of a transaction that is complete and changed a table of ours."""
+        """Return the number of a transaction that is complete and changed a table of ours, or one that ours follows."""
         found = attributes(body, HEADER_SIZE)
         if kind != SUBSYSTEM | NFT_MSG_NEWGEN:
             # The table's name is attribute 1 of every kind of notification.
-            self._ours = self._ours or is_our_table(as_text(found.get(NFTA_TABLE_NAME)))
+            name = as_text(found.get(NFTA_TABLE_NAME))
+            self._ours = self._ours or is_our_table(name) or name in _FOLLOWED
             return None
         ours, self._ours = self._ours, False
         return int.from_bytes(found.get(NFTA_GEN_ID, b""), "big") if ours else None

@@ -29,6 +29,7 @@ _EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
 _IMMEDIATE_DATA, _DATA_VALUE, _DATA_VERDICT, _VERDICT_CODE = 2, 1, 2, 1
 _DROP, _ACCEPT = 0, 1
 _CT_KEY, _CT_STATUS, _BITWISE_MASK, _DST_NAT = 2, 2, 4, 32
+_ZONES = "INPUT_ZONES"
 _TRANSPARENT = frozenset({"counter", "log"})
 _ATTRIBUTE = Struct("=HH")
 
@@ -42,6 +43,18 @@ def forward_filters(sock: NetlinkSocket) -> tuple[str, ...]:
         return tuple(sorted(_filters(sock)))
     except Refused:
         return ()
+
+
+def iptables_firewalld(sock: NetlinkSocket) -> str:
+    """Return a name for firewalld if it works with iptables (firewalld.conf(5), FirewallBackend), else "".
+
+    It is known by a chain, so it is seen where iptables stands for iptables-nft.
+    """
+    for body in sock.dump(SUBSYSTEM | _GETCHAIN, HEADER.pack(0, 0, 0)):
+        chain = attributes(body, HEADER_SIZE)
+        if (as_text(chain[_CHAIN_TABLE]), as_text(chain[_CHAIN_NAME])) == ("filter", _ZONES):
+            return f"firewalld with its backend iptables ({FAMILIES.get(body[0], '')} filter {_ZONES})"
+    return ""
 
 
 def _filters(sock: NetlinkSocket) -> Iterator[str]:

@@ -10,12 +10,15 @@ import errno
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from wefted.model.firewall import NftElement, NftTable
 from wefted.model.objects import HOST, Change, KernelObject, Key
 
 from .fault import Fault
-from .foreignfilter import FAMILIES, HEADER, HEADER_SIZE, SUBSYSTEM, forward_filters
+from .foreignfilter import FAMILIES, HEADER, HEADER_SIZE, SUBSYSTEM, forward_filters, iptables_firewalld
+from .foreigngate import CLOSED, FIREWALL, LOADING, OPEN, Gate, copy
 from .libnftables import MISSING, Libnftables
 from .marks import is_our_table
 from .netlink import Message, NetlinkSocket, Refused, as_text, attributes
@@ -47,6 +50,8 @@ class Firewall:
         self._library: Libnftables | None = None
         self._socket: NetlinkSocket | None = None
         self._cache: tuple[int, tuple[NftTable | NftElement, ...]] | None = None
+        self._gates: tuple[int, Gate | None] | None = None
+        self._uncopied = ""
         self._own: deque[int] = deque(maxlen=1024)
         self._runs = 0
         self.lock = threading.Lock()
@@ -115,6 +120,23 @@ class Firewall:
         except Refused:
             return ()
 
+    def gate(self) -> Gate | None:
+        """Return what another firewall says of packets to this host; None while that is just being loaded."""
+        try:
+            gate = self._gate()
+        except Refused:
+            return OPEN
+        if gate is not None and gate.digest == self._uncopied:
+            return replace(gate, unfollowed=("all of it, for nft refuses the copy",))
+        return gate
+
+    def unread(self) -> str:
+        """Return the firewall of this host that published ports cannot follow: firewalld where its rules are iptables'."""
+        try:
+            return iptables_firewalld(self._netfilter())
+        except Refused:
+            return ""
+
     def close(self) -> None:
         """Release the library and the socket."""
         if self._library is not None:
@@ -125,18 +147,19 @@ class Firewall:
     def _commit(self, changes: Mapping[int, Change]) -> dict[int, Refused]:
         before, self._runs = self.generation(), 0
         refusals: dict[int, Refused] = {}
-        if self._run(list(changes.values())):
+        gate = (self._gate() or CLOSED) if any(map(_has_gate, changes.values())) else OPEN
+        if self._run(list(changes.values()), gate):
             actual: dict[Key, KernelObject] = {item.key: item for item in self.read()}
-            refusals = self._piecewise({n: c for n, c in changes.items() if not _is_done(c, actual)})
-        self._seal([c.new for n, c in changes.items() if isinstance(c.new, NftTable) and n not in refusals])
+            refusals = self._piecewise({n: c for n, c in changes.items() if not _is_done(c, actual)}, gate)
+        self._seal([c.new for n, c in changes.items() if isinstance(c.new, NftTable) and n not in refusals], gate)
         after = self.generation()
         if after - before == self._runs:
             self._own.extend(range(before + 1, after + 1))
         return refusals
 
-    def _piecewise(self, changes: Mapping[int, Change]) -> dict[int, Refused]:
+    def _piecewise(self, changes: Mapping[int, Change], gate: Gate) -> dict[int, Refused]:
         """Make what can be made: halve until what is refused stands alone."""
-        error = self._run(list(changes.values())) if changes else ""
+        error = self._run(list(changes.values()), gate) if changes else ""
         if not error:
             return {}
         if len(changes) == 1:
@@ -144,17 +167,22 @@ class Firewall:
         numbers = list(changes)
         half = len(numbers) // 2
         halves = ({n: changes[n] for n in part} for part in (numbers[:half], numbers[half:]))
-        return {n: refused for part in halves for n, refused in self._piecewise(part).items()}
+        return {n: refused for part in halves for n, refused in self._piecewise(part, gate).items()}
 
-    def _seal(self, tables: Sequence[NftTable]) -> None:
+    def _seal(self, tables: Sequence[NftTable], gate: Gate) -> None:
         """Mark freshly loaded tables. A crash before it costs no more than loading them once again."""
         if tables:
             with self._spaces.inside(self._spaces.home_fd):
-                commands = "".join(seal(t, self._nft().list_table(t.family, t.name)) for t in tables)
+                commands = "".join(seal(t, self._nft().list_table(t.family, t.name), gate) for t in tables)
             self._execute(commands)
 
-    def _run(self, changes: Sequence[Change]) -> str:
-        return self._execute(script(changes))
+    def _run(self, changes: Sequence[Change], gate: Gate) -> str:
+        """Make all changes or none; with a gate that nobody passes, where nft does not take this one."""
+        error = self._execute(script(changes, gate))
+        if error and gate not in (OPEN, CLOSED) and any(map(_has_gate, changes)):
+            error = self._execute(script(changes, CLOSED))
+            self._uncopied = "" if error else gate.digest
+        return error
 
     def _execute(self, commands: str) -> str:
         nft = self._nft()
@@ -166,18 +194,32 @@ class Firewall:
         return error
 
     def _list(self) -> Iterator[NftTable | NftElement]:
-        for family, name in self._tables():
-            nft = self._nft()
-            with self._spaces.inside(self._spaces.home_fd):
-                listing = nft.list_table(family, name)
+        ours = [table for table in self._tables() if is_our_table(table[1])]
+        gate = self._gate() if ours else OPEN
+        for table in ours:
+            listing = self._list_table(table)
             if listing:
-                yield from read_table((family, name), listing)
+                yield from read_table(table, listing, gate)
+
+    def _gate(self) -> Gate | None:
+        """Return the gate of this moment. What is kept is as old as the last transaction, so it is not old."""
+        generation = self.generation()
+        if self._gates is None or self._gates[0] != generation:
+            tables = self._tables()
+            asked = FIREWALL in tables and LOADING not in tables
+            self._gates = (generation, copy(self._list_table(FIREWALL)) if asked else None if LOADING in tables else OPEN)
+        return self._gates[1]
+
+    def _list_table(self, table: Table) -> list[dict[str, Any]]:
+        nft = self._nft()
+        with self._spaces.inside(self._spaces.home_fd):
+            return nft.list_table(*table)
 
     def _tables(self) -> list[Table]:
-        """Return our tables; asked without libnftables, so that a host without a table of ours never loads it."""
+        """Return the tables of this host; asked without libnftables, so that a host without a table of ours never loads it."""
         bodies = self._netfilter().dump(SUBSYSTEM | NFT_MSG_GETTABLE, HEADER.pack(0, 0, 0))
         found = [(FAMILIES.get(body[0], ""), as_text(attributes(body, HEADER_SIZE).get(NFTA_TABLE_NAME))) for body in bodies]
-        return [table for table in found if table[0] and is_our_table(table[1])]
+        return [table for table in found if table[0]]
 
     def _nft(self) -> Libnftables:
         if self._library is None:
@@ -192,6 +234,10 @@ class Firewall:
             except OSError as error:
                 raise Refused(error.errno or errno.EIO, "no netfilter netlink") from None
         return self._socket
+
+
+def _has_gate(change: Change) -> bool:
+    return isinstance(change.new, NftTable) and change.new.gate != ""
 
 
 def _is_done(change: Change, actual: Mapping[Key, KernelObject]) -> bool:

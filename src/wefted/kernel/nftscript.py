@@ -11,62 +11,78 @@ from typing import Any
 from wefted.model.firewall import NftElement, NftTable
 from wefted.model.objects import Change
 
+from .foreigngate import ADMITTED, OPEN, PREFIX, Gate
 from .marks import MARKER_CHAIN
 
 _PLAIN = re.compile(r"[0-9a-fA-F:./*-]+|0x[0-9a-fA-F]+")
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 50: "esp", 51: "ah", 58: "ipv6-icmp", 132: "sctp", 136: "udplite"}
 _VERDICTS = ("accept", "drop", "continue", "return", "jump", "goto")
 _WORDS = frozenset(_PROTOCOLS.values()) | frozenset(_VERDICTS)
-_SEALED = re.compile(rf"{MARKER_CHAIN}([0-9a-f]{{12}})_([0-9a-f]{{12}})")
+_SEALED = re.compile(rf"{MARKER_CHAIN}([0-9a-f]{{12}})_([0-9a-f]{{12}})(?:_([0-9a-f]{{12}}))?")
 _FINGERPRINT = "# text "
 
 Table = tuple[str, str]
 """Family and name."""
 
 
-def script(changes: Sequence[Change]) -> str:
-    """Return one transaction: tables first, then what leaves their sets and maps, then what enters them."""
+def script(changes: Sequence[Change], gate: Gate = OPEN) -> str:
+    """Return one transaction: tables first, then what leaves their sets and maps, then what enters them.
+
+    Tables with a gate get this one.
+    """
     tables = [c for c in changes if isinstance(c.subject, NftTable)]
     elements = [c for c in changes if isinstance(c.subject, NftElement)]
     fresh = {(c.subject.family, c.subject.name) for c in tables if isinstance(c.subject, NftTable)}
     leaving = [c.old for c in elements if isinstance(c.old, NftElement) and (c.old.family, c.old.table) not in fresh]
     entering = [c.new for c in elements if isinstance(c.new, NftElement)]
-    lines = [*_tables(tables), *_commands("delete", leaving), *_commands("add", entering)]
+    lines = [*_tables(tables, gate), *_commands("delete", leaving), *_commands("add", entering)]
     return "\n".join(lines) + "\n"
 
 
-def seal(table: NftTable, listing: Sequence[Mapping[str, Any]]) -> str:
-    """Return the command that marks a table as holding exactly its text, as nft lists it at this moment."""
+def seal(table: NftTable, listing: Sequence[Mapping[str, Any]], gate: Gate = OPEN) -> str:
+    """Return the command that marks a table as holding exactly its text and this gate, as nft lists it at this moment."""
     text = table.fingerprint.removeprefix(_FINGERPRINT)
-    return f"add chain {table.family} {table.name} {MARKER_CHAIN}{text}_{digest(listing)}\n"
+    through = f"_{gate.digest}" if table.gate else ""
+    return f"add chain {table.family} {table.name} {MARKER_CHAIN}{text}_{digest(listing)}{through}\n"
 
 
-def read_table(table: Table, listing: Sequence[Mapping[str, Any]]) -> Iterator[NftTable | NftElement]:
-    """Yield the table, and its elements if it is intact; else it will be replaced, and they are as good as gone."""
+def read_table(table: Table, listing: Sequence[Mapping[str, Any]], gate: Gate | None = OPEN) -> Iterator[NftTable | NftElement]:
+    """Yield the table, and its elements if it is intact; else it will be replaced, and they are as good as gone.
+
+    Intact is one with a gate only if it has this one; any, if `gate` is None.
+    """
     family, name = table
     seals = [m for entry in listing if (m := _SEALED.fullmatch(entry.get("chain", {}).get("name", "")))]
-    if len(seals) != 1 or seals[0][2] != digest(listing):
+    stale = gate is not None and len(seals) == 1 and seals[0][3] not in (None, gate.digest)
+    if len(seals) != 1 or stale or seals[0][2] != digest(listing):
         yield NftTable(family=family, name=name, body=f"{_FINGERPRINT}(changed)")
         return
     yield NftTable(family=family, name=name, body=_FINGERPRINT + seals[0][1])
     for entry in listing:
         for kind in ("set", "map"):
-            if kind in entry and "dynamic" not in entry[kind].get("flags", ()):
+            if kind in entry and "dynamic" not in entry[kind].get("flags", ()) and not _is_copied(entry[kind]):
                 yield from _elements(table, entry[kind])
 
 
 def digest(listing: Iterable[Mapping[str, Any]]) -> str:
-    """Return a digest of everything in a table but its handles, its elements and the mark."""
+    """Return a digest of everything in a table but its handles, its elements (those of the gate count) and the mark."""
     kept = [_stripped(entry) for entry in listing if "metainfo" not in entry and "table" not in entry]
     kept = [entry for entry in kept if not _SEALED.fullmatch(entry.get("chain", {}).get("name", ""))]
     return blake2s(json.dumps(kept, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 def _stripped(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {kind: {k: v for k, v in body.items() if k not in ("handle", "elem")} for kind, body in entry.items()}
+    return {
+        kind: {k: v for k, v in body.items() if k != "handle" and (k != "elem" or _is_copied(body))}
+        for kind, body in entry.items()
+    }
 
 
-def _tables(changes: Iterable[Change]) -> Iterator[str]:
+def _is_copied(body: Mapping[str, Any]) -> bool:
+    return str(body.get("name", "")).startswith(PREFIX)
+
+
+def _tables(changes: Iterable[Change], gate: Gate) -> Iterator[str]:
     for change in changes:
         table = change.subject
         assert isinstance(table, NftTable)
@@ -74,6 +90,10 @@ def _tables(changes: Iterable[Change]) -> Iterator[str]:
         yield f"add table {table.family} {table.name}\ndelete table {table.family} {table.name}"
         if change.new is not None:
             yield f"table {table.family} {table.name} {{\n{table.body}\n}}"
+            if table.gate and gate.entry:
+                admit = f"chain {ADMITTED} {{\n    goto {table.admitted}\n}}"
+                yield f"table {table.family} {table.name} {{\n{admit}\n{gate.text}\n}}"
+                yield f"insert rule {table.family} {table.name} {table.gate} {gate.entry}"
 
 
 def _commands(verb: str, elements: Iterable[NftElement]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from wefted.model.objects import IPAddress, IPInterface
 from . import portvlan, tun
 from .address import dump
 from .bpf import udp
+from .foreigngate import DECIDING
 from .ifinfo import IFLA_IFNAME, IFLA_LINK, RTM_GETLINK, RTM_NEWLINK, RawLink, decode, dump_request, header, link_info
 from .marks import PROTOCOL, is_our_group
 from .memory import write_whole
@@ -55,12 +56,16 @@ class Prober:
         found = [(index, interface) for index, interface, _, _ in addresses]
         index = _underlay(sock, found, advertise)
         link = links.get(index)
+        gate = self._firewall.gate()
         return HostFacts(
             device=link.name if link else "",
             underlay=_preferred((i for at, i in found if at == index), advertise) if link else (),
             mtu=link.mtu if link else 1500,
             features=self.features(),
             forward_filters=self._firewall.foreign_filters(),
+            input_filter=gate.chain if gate is not None else DECIDING,
+            unfollowed=gate.unfollowed if gate is not None else (),
+            unread_firewall=self._firewall.unread(),
             prefixes=tuple(interface for at, interface in found if _is_foreign(links.get(at))),
             links=_host_links(links, addresses, {at for _, at in default_links(sock)}),
         )

@@ -7,7 +7,7 @@ and no name of a user ever becomes an nft identifier.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import ClassVar
 
@@ -18,13 +18,19 @@ _FINGERPRINT = "# text "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NftTable(KernelObject):
-    """A table of ours, whole: `body` is what stands between its braces, in nft's own language."""
+    """A table of ours, whole: `body` is what stands between its braces, in nft's own language.
+
+    Whoever goes into its chain `gate` asks to be let in, which is to go on to the chain `admitted`. The kernel puts before the
+    rules of `gate` what the host's own firewall says of packets to the host, and keeps this up to date; "" where nobody asks.
+    """
 
     rank: ClassVar[int] = 70
 
     family: str = "inet"
     name: str = "wefted"
     body: str
+    gate: str = field(default="", compare=False)
+    admitted: str = field(default="", compare=False)
 
     @property
     def key(self) -> Key:

@@ -67,3 +67,9 @@ class HostFacts:
     """Every link of the host; the engine asks for them anew when a network depends on them."""
     forward_filters: tuple[str, ...] = ()
     """Chains of other programs that drop what the host forwards unless a rule lets it pass, as in `ip filter FORWARD`."""
+    input_filter: str = ""
+    """The chain of another program that published ports obey, as in `inet firewalld filter_INPUT`."""
+    unfollowed: tuple[str, ...] = ()
+    """What it has that cannot be followed, as chain and handle of a rule; what such a rule would let in stays out."""
+    unread_firewall: str = ""
+    """A firewall of this host that is meant to keep closed what it does not open, and that we cannot read."""
