@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
-from .acceptance import container, lab_name, wait_for, wefted
+from .acceptance import container, lab_name, ping, wait_for, wefted
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
@@ -48,6 +50,15 @@ try:
 except OSError as error:
     print("")
 """
+KNOCK = """
+import socket, sys
+while True:
+    try:
+        with socket.create_connection((sys.argv[1], 8080), timeout=0.05) as s:
+            print(s.recv(99).decode(), flush=True)
+    except OSError:
+        pass
+"""
 WAYS = [(H1, "tcp"), (H1, "udp"), (SIX1, "tcp"), (SIX1, "udp")]
 
 
@@ -66,7 +77,6 @@ def walled() -> Iterator[Lab]:
         server = h1.popen(["ip", "netns", "exec", "web", sys.executable, "-ISc", SERVE], stdout=-1, text=True)
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
-        h1.run(["sh", "-c", "rm -f /etc/firewalld && cp -a /run/machine/etc/firewalld /etc/firewalld"])
         h1.run(["sh", "-c", "mkdir -p /run/dbus && exec dbus-daemon --system --fork"])
         yield up
 
@@ -74,14 +84,19 @@ def walled() -> Iterator[Lab]:
 @pytest.fixture
 def lab(walled: Lab) -> Iterator[Lab]:
     """Firewalld runs, with the settings that it is delivered with; afterwards it does not."""
-    h1 = walled.host("h1")
-    daemon = h1.popen(["firewalld", "--nofork", "--nopid"], stdout=-3, stderr=-3)
-    wait_for(lambda: h1.run(["firewall-cmd", "--state"], check=False).returncode == 0, 30, "firewalld runs")
-    command(h1, "--zone=public", "--change-interface=eth0")
-    yield walled
+    with firewalld(walled.host("h1")):
+        yield walled
+
+
+@contextmanager
+def firewalld(host: Host, prepare: str = "true") -> Iterator[None]:
+    host.run(["sh", "-c", f"rm -rf /etc/firewalld && cp -a /run/machine/etc/firewalld /etc/firewalld && {prepare}"])
+    daemon = host.popen(["firewalld", "--nofork", "--nopid"], stdout=-3, stderr=-3)
+    wait_for(lambda: host.run(["firewall-cmd", "--state"], check=False).returncode == 0, 30, "firewalld runs")
+    command(host, "--zone=public", "--change-interface=eth0")
+    yield
     daemon.terminate()
     daemon.wait(20)
-    h1.run(["sh", "-c", "rm -rf /etc/firewalld && cp -a /run/machine/etc/firewalld /etc/firewalld"])
 
 
 def command(host: Host, *words: str) -> None:
@@ -157,7 +172,7 @@ def test_a_zone_by_its_interface_and_its_target(lab: Lab) -> None:
     "rule",
     [
         f'rule family="ipv4" source address="{H2}" port port="8080" protocol="tcp" accept',
-        f'rule family="ipv4" source address="192.168.50.0/24" destination address="{H1}" port port="8080" protocol="tcp" accept',
+        f'rule family="ipv4" source address="{H2}/24" destination address="{H1}" port port="8080" protocol="tcp" accept',
         'rule port port="8080" protocol="tcp" log prefix="seen" limit value="9/m" accept limit value="600/m"',
         'rule family="ipv4" source not address="192.0.2.0/24" port port="8000-8080" protocol="tcp" audit accept',
         'rule priority="-9" source-port port="1-65535" protocol="tcp" accept',
@@ -196,6 +211,36 @@ def test_a_service_and_a_reload(lab: Lab) -> None:
     command(h1, "--reload")
     for address, protocol in WAYS:
         closes(h2, 8080, address, protocol)
+
+
+def test_while_it_reloads_and_while_it_panics_nothing_is_open(lab: Lab) -> None:
+    h1, h2 = lab.host("h1"), lab.host("h2")
+    closes(h2)
+    knocking = h2.popen([sys.executable, "-ISc", KNOCK, H1], stdout=-1, text=True)
+    for words in (["--reload"], ["--reload"], ["--panic-on"], ["--panic-off"]):
+        command(h1, *words)
+        wait_for(lambda: wefted(h1, "plan") == {"changes": []}, 5, "it is followed")
+    knocking.terminate()
+    assert knocking.communicate()[0] == ""
+
+
+def test_what_the_kernel_does_not_take_twice_lets_nobody_in(lab: Lab) -> None:
+    """Chains as deep as they may be: with the one of ours before them, the copy would be too deep."""
+    h1, h2 = lab.host("h1"), lab.host("h2")
+    command(h1, "--add-port=8080/tcp")
+    opens(h2)
+    chains = "".join(f"add chain inet firewalld deep{number}\n" for number in range(12))
+    jumps = "".join(f"add rule inet firewalld deep{number} jump deep{number + 1}\n" for number in range(11))
+    rules = "add rule inet firewalld deep11 tcp dport 1 drop\ninsert rule inet firewalld filter_IN_public_pre jump deep0\n"
+    h1.run(["nft", "-f", "-"], input=chains + jumps + rules)
+    closes(h2)
+    wait_for(lambda: row(h1)["unfollowed"] == ["all of it, for nft refuses the copy"], 5, "it is said")
+    assert wefted(h1, "plan") == {"changes": []}, "and it is not tried again and again"
+    assert ask(h1), "everything else goes on"
+    command(h1, "--reload")
+    command(h1, "--add-port=8080/tcp")
+    opens(h2)
+    assert row(h1)["unfollowed"] == []
 
 
 def test_an_ipset_that_changes(lab: Lab) -> None:
@@ -254,7 +299,7 @@ def test_a_rule_that_cannot_be_followed_opens_nothing_and_is_named(lab: Lab) -> 
     assert ask(h2) == ""
     (rule,) = row(h1)["unfollowed"]  # type: ignore[misc]
     assert rule.startswith("filter_IN_public_allow handle ")
-    assert "but for 1 rules: wefted doctor" in h1.run(["wefted", "ps", "--ports"]).stdout
+    assert "rules not followed: 1, see wefted doctor" in h1.run(["wefted", "ps", "--ports"]).stdout
     found = wefted(h1, "doctor", check=False).stdout
     assert f"firewalld's rule {rule} cannot be followed" in found
 
@@ -265,3 +310,25 @@ def test_without_it_the_ports_are_open_as_before(walled: Lab) -> None:
         opens(h2, 8080, address, protocol)
     assert row(h1)["filtered_by"] == []
     assert wefted(h1, "plan") == {"changes": []}
+
+
+def test_what_containers_send_is_forwarded_by_the_zone_of_their_bridge(lab: Lab) -> None:
+    """As the page on firewalls says: this is firewalld's own business."""
+    h1, h2 = lab.host("h1"), lab.host("h2")
+    assert ping(h1, "near", H2), "the bridge is in the default zone, as the uplink is"
+    command(h1, "--zone=dmz", "--change-interface=eth0")
+    links = json.loads(h1.run(["ip", "-j", "address", "show", "to", "10.9.0.1"]).stdout)
+    (bridge,) = [link["ifname"] for link in links if link]
+    wait_for(lambda: not ping(h1, "near", H2, deadline=1), 5, "between two zones nothing is forwarded")
+    command(h1, "--zone=trusted", f"--add-interface={bridge}")
+    wait_for(lambda: ping(h1, "near", H2, deadline=1), 5, "the zone of the bridge lets it out")
+    closes(h2)
+
+
+def test_with_iptables_behind_it_it_is_said_that_it_is_not_obeyed(walled: Lab) -> None:
+    h1 = walled.host("h1")
+    with firewalld(h1, "sed -i s/^FirewallBackend=.*/FirewallBackend=iptables/ /etc/firewalld/firewalld.conf"):
+        found = [f for f in wefted(h1, "doctor")["findings"] if "do not obey firewalld" in f["finding"]]
+        assert [f["level"] for f in found] == ["warning"]
+        assert found[0]["command"] == "wefted up --publish-from none"
+    assert "do not obey" not in wefted(h1, "doctor", check=False).stdout

@@ -108,7 +108,7 @@ def _others(row: Mapping[str, Any]) -> str:
     """Return who from outside: everybody or some, and which chains of other programs must let them pass."""
     everybody = {"0.0.0.0/0", "::/0"} <= set(row["sources"])
     who = _PLACES["others"] if everybody else " ".join(row["sources"])
-    but = f", but for {len(row['unfollowed'])} rules: wefted doctor" if row.get("unfollowed") else ""
+    but = f"; rules not followed: {len(row['unfollowed'])}, see wefted doctor" if row.get("unfollowed") else ""
     return who + (f" (if {' and '.join(row['filtered_by'])} lets them{but})" if row["filtered_by"] else "")
 
 

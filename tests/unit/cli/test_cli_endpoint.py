@@ -29,13 +29,16 @@ def test_ports_are_a_table(agent, run):
     agent.answers["endpoint.ports"] = [
         row | {"reachable_from": ["host", "others"], "sources": ["0.0.0.0/0", "::/0"], "filtered_by": None},
         row | {"host_ip": "127.0.0.1", "reachable_from": [], "sources": [], "filtered_by": ["ip filter FORWARD"]},
-        row | {"reachable_from": ["others"], "sources": ["192.0.2.0/24"], "filtered_by": ["ip filter FORWARD"]},
+        row
+        | {"reachable_from": ["others"], "sources": ["192.0.2.0/24"], "filtered_by": ["ip filter FORWARD"], "unfollowed": []},
+        row | {"reachable_from": ["others"], "sources": ["::/0"], "filtered_by": ["a b c"], "unfollowed": ["x handle 1"]},
     ]
-    head, first, second, third = run("ps", "--ports", COLUMNS="200").output.splitlines()
+    head, first, second, third, fourth = run("ps", "--ports", COLUMNS="200").output.splitlines()
     assert head.split()[:6] == ["HOST", "ADDRESS", "PORT", "PROTOCOL", "CONTAINER", "NETWORK"]
     assert first.split() == ["h1", "all", "8080", "tcp", "netns:web:80", "blue", "its", "host,", "other", "hosts"]
     assert second.split() == ["h1", "127.0.0.1", "8080", "tcp", "netns:web:80", "blue", "nowhere"]
-    assert third.endswith("192.0.2.0/24 (if ip filter FORWARD lets them)")
+    assert third.endswith("10.0.0.0/8 (if ip filter FORWARD lets them)")
+    assert fourth.endswith("::/0 (if a b c lets them; rules not followed: 1, see wefted doctor)")
 
 
 def test_ps_fits_the_terminal(agent, run):

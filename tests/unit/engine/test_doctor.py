@@ -131,3 +131,22 @@ async def test_what_docker_told(host, told, level, finding):
     host.engine.host.docker = {"plugin": "/run/docker/plugins/wefted.sock", "networks": [], "asks": [], "error": ""} | told
     found = (await wrong(host))["docker"]
     assert (found["level"], finding in found["finding"]) == (level, True)
+
+
+async def test_firewalld_decides_and_what_of_it_cannot_be_followed(host):
+    kernel = host.kernel
+    kernel.facts = replace(kernel.facts, input_filter="inet firewalld filter_INPUT")
+    told = await host.call("doctor")
+    assert any("firewalld opens them" in f["finding"] for f in told["findings"] if f["level"] == "ok")
+    kernel.facts = replace(kernel.facts, unfollowed=("filter_IN_public_allow handle 57",))
+    finding = (await wrong(host))["firewall"]
+    assert finding["level"] == "warning"
+    assert finding["finding"] == "firewalld's rule filter_IN_public_allow handle 57 cannot be followed"
+    assert finding["command"] == "nft -a list chain inet firewalld filter_IN_public_allow"
+
+
+async def test_a_firewall_that_published_ports_do_not_obey(host):
+    kernel = host.kernel
+    kernel.facts = replace(kernel.facts, unread_firewall="firewalld with its backend iptables (ip filter INPUT_ZONES)")
+    finding = (await wrong(host))["firewall"]
+    assert (finding["level"], finding["command"]) == ("warning", "wefted up --publish-from none")

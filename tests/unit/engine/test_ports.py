@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from .cluster import members
@@ -42,3 +44,14 @@ async def test_ports_of_all_hosts_in_order() -> None:
         ("h1", 443, 443),
         ("h2", 80, 8080),
     ]
+
+
+async def test_who_else_decides_is_told_of_this_host_only() -> None:
+    a, b = await members(2)
+    a.kernel.facts = replace(a.kernel.facts, input_filter="inet firewalld filter_INPUT", unfollowed=("x handle 1",))
+    await a.call("network.create", name="net", backend="vxlan")
+    for host in (a, b):
+        await host.call("network.connect", network="net", containers=[host.add("c1")], publish=["80:80"])
+    mine, theirs = await a.call("endpoint.ports")
+    assert (mine["filtered_by"], mine["unfollowed"]) == (["inet firewalld filter_INPUT"], ["x handle 1"])
+    assert (theirs["filtered_by"], theirs["unfollowed"]) == (None, None)

@@ -186,8 +186,8 @@ UNKNOWN = match({"meta": {"key": "skuid"}}, 0)
             ["fib saddr . iif oif missing accept"],
         ),
         (
-            (match({"concat": [payload("ip", "saddr"), payload("tcp", "dport")]}, {"set": [{"concat": ["1.2.3.4", 80]}]}), ACCEPT),
-            ["ip saddr . tcp dport { 1.2.3.4 . 80 } goto gate_0"],
+            (match({"concat": [payload("ip", "saddr"), payload("tcp", "dport")]}, {"set": [{"concat": ["::1", 80]}]}), ACCEPT),
+            ["ip saddr . tcp dport { ::1 . 80 } goto gate_0"],
         ),
         (
             ({"limit": {"rate": 9, "per": "hour", "inv": True}}, DROP),
