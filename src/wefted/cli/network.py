@@ -47,6 +47,7 @@ def network() -> None:
 @option("--mtu", type=int, default=0, help="Bytes in a packet [default: from the underlay, less the tunnel's].")
 @option("--internal", is_flag=True, help="No way out: containers reach each other only.")
 @option("--ipv6", is_flag=True, help="Choose an IPv6 subnet too.")
+@option("--no-ipv4", is_flag=True, help="No IPv4: choose an IPv6 subnet alone.")
 @option("--no-masquerade", is_flag=True, help="Containers leave the host with their own address.")
 @option("--no-isolation", is_flag=True, help="Let other networks of this host reach this one.")
 @option("--label", metavar="K=V", multiple=True, help="A note for yourself.")
@@ -58,6 +59,7 @@ def create(config: Config, /, name: str, as_json: bool, **flags: Any) -> None:
     parameters = {
         "name": name,
         **{key: flags[key] for key in ("driver", "backend", "mtu", "internal", "ipv6")},
+        **({"ipv4": False} if flags["no_ipv4"] else {}),
         "subnets": flags["subnet"],
         "gateways": flags["gateway"],
         "ip_ranges": flags["ip_range"],

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from wefted.model import naming, options
 from wefted.model.link import Vlan
 from wefted.model.network import Network, Segment
+from wefted.model.node import HostLink
 
 TAGS = range(1, 4095)
 """VLAN IDs that may carry frames: IEEE 802.1Q reserves 0 and 4095."""
+
+
+def untied(chosen: Mapping[str, str], known: Collection[str], links: Iterable[HostLink]) -> dict[str, str]:
+    """Return options with a parent that is no link of the host, as `eth0.50`, in two: `eth0`, and the tag 50. As Docker does.
+
+    `known` are the options of the driver. A link that somebody has made under that name stays the parent.
+    """
+    parent, found = chosen.get("parent", ""), {link.name: link for link in links}
+    base, _, tag = parent.rpartition(".")
+    made = found.get(parent)
+    if "tag" not in known or "tag" in chosen or base not in found or (made is not None and not made.ours):
+        return dict(chosen)
+    if not (tag.isascii() and tag.isdigit() and int(tag) in TAGS):
+        return dict(chosen)
+    return {**chosen, "parent": base, "tag": str(int(tag))}
 
 
 def link(network: Network) -> str:

@@ -100,7 +100,7 @@ class Documents:
         others = {k: v for k, v in self._host.view.networks.items() if k != present.name}
         wanted = codec.encode(network_from(create, others, self._host.facts))
         have = codec.encode(present)
-        told = set(fields) - {"ipv6"}
+        told = set(fields) - {"ipv6", "ipv4"}
         names = {"gateways": "subnets", "ip_ranges": "subnets", "auxiliary": "subnets"}
         differing = sorted({names.get(f, f) for f in told if wanted[names.get(f, f)] != have[names.get(f, f)]})
         if differing:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TypeVar
 
 from wefted.backends import BACKENDS
-from wefted.drivers import DRIVERS, needs
+from wefted.drivers import DRIVERS, needs, trunk
 from wefted.errors import Exhausted, InUse, NotFound, Unsupported, UsageError
 from wefted.features.shape import WITH_HOST_END
 from wefted.interfaces import Driver
@@ -46,7 +46,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     driver = _chosen("driver", request.driver, DRIVERS)
     backend = _chosen("backend", request.backend, BACKENDS)
     _supported((*driver.needs, *backend.needs), facts)
-    options = dict(request.options)
+    options = trunk.untied(dict(request.options), driver.options, facts.links)
     mode = options.get("gateway_mode", "nat")
     reject_unknown(name, options, driver.options, backend.options)
     own = driver.host_gateway and not options.get("bridge") and not options.get("vlan")
@@ -205,17 +205,29 @@ def _subnets(
             raise UsageError(f"driver {driver.name} has no addresses of its own, so it takes no subnet", "leave --subnet out")
         return ()
     unmanaged = request.subnets == (NO_SUBNET,) or (not request.subnets and "bridge" in dict(request.options))
-    if unmanaged and not (request.ipv6 or request.gateways or request.ip_ranges or request.auxiliary):
+    if unmanaged and not (request.ipv6 or not request.ipv4 or request.gateways or request.ip_ranges or request.auxiliary):
         return ()
     prefixes = [spec.subnet(text) for text in request.subnets]
+    _only_ipv6(request, prefixes)
     taken = [subnet.prefix for network in known for subnet in network.subnets]
     local = [interface.network for interface in facts.prefixes] if own else []
-    if not prefixes and dict(request.options).get("ipam") != "dhcp":
+    if not prefixes and request.ipv4 and dict(request.options).get("ipam") != "dhcp":
         prefixes.append(default_subnet(taken + local, 4, request.name))
-    if request.ipv6 and not any(prefix.version == 6 for prefix in prefixes):
+    if (request.ipv6 or not request.ipv4) and not any(prefix.version == 6 for prefix in prefixes):
         prefixes.append(default_subnet(taken + local, 6, request.name))
     _no_overlap(prefixes, known, local)
     return dressed(prefixes, request)
+
+
+def _only_ipv6(request: NetworkCreate, prefixes: Iterable[IPNetwork]) -> None:
+    """Raise `UsageError` for a network without IPv4 that has some all the same."""
+    if request.ipv4:
+        return
+    if dict(request.options).get("ipam") == "dhcp":
+        raise UsageError(f"network {request.name!r}: it shall have no IPv4, and DHCP gives that", "leave one of them out")
+    for prefix in prefixes:
+        if prefix.version == 4:
+            raise UsageError(f"network {request.name!r} shall have no IPv4, and {prefix} is", "leave one of them out")
 
 
 def _no_overlap(prefixes: list[IPNetwork], known: Iterable[Network], local: Iterable[IPNetwork]) -> None:

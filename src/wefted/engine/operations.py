@@ -30,6 +30,8 @@ class NetworkCreate:
     ip_ranges: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
     """Addresses that are never handed out, each with or without a name before it: `router=10.9.0.9`."""
+    ipv4: bool = True
+    """False: no IPv4 subnet is chosen, an IPv6 one instead."""
     ipv6: bool = False
     """Adds an IPv6 subnet of our choice when none is given."""
     mtu: int = 0

@@ -71,6 +71,13 @@ def _same(key: str, text: str) -> str:
     return text
 
 
+def _number_of_the_network(key: str, text: str) -> str:
+    if "," in text:
+        first = text.partition(",")[0]
+        raise Unsupported(f"option {key}={text}: all subnets of a network are in one VXLAN", f"-o {key}={first}")
+    return text
+
+
 def _mode(key: str, text: str) -> str:
     if text == "nat-unprotected":
         raise Unsupported(
@@ -82,6 +89,7 @@ def _mode(key: str, text: str) -> str:
 
 WORDS: Mapping[str, _Word] = {
     f"{PREFIX}driver.mtu": _Word("mtu", _bytes, is_field=True),
+    f"{PREFIX}enable_ipv4": _Word("ipv4", _boolean, is_field=True),
     f"{PREFIX}enable_ipv6": _Word("ipv6", _boolean, is_field=True),
     f"{PREFIX}internal": _Word("internal", _boolean, is_field=True),
     f"{PREFIX}bridge.enable_ip_masquerade": _Word("masquerade", _boolean, is_field=True),
@@ -91,6 +99,7 @@ WORDS: Mapping[str, _Word] = {
     f"{PREFIX}bridge.gateway_mode_ipv6": _Word("gateway_mode", _mode),
     f"{PREFIX}bridge.name": _Word("name", _same),
     f"{PREFIX}container_iface_prefix": _Word("ifprefix", _same),
+    f"{PREFIX}driver.overlay.vxlanid_list": _Word("vni", _number_of_the_network),
     "macvlan_mode": _Word("mode", _same),
     "ipvlan_mode": _Word("mode", _same),
 }

@@ -4,8 +4,9 @@
       NAME:                             all keys are optional, and so is what follows the name
         driver: bridge                  backend: vxlan                layer: 3
         subnets: [10.9.0.0/16]          gateway: 10.9.0.1             ip-range: 10.9.4.0/22     auxiliary: [10.9.0.9]
-        ipv6: true                      mtu: 1400                     internal: false           masquerade: true
-        isolated: true                  expose: false                 options: {vni: "42"}      labels: {team: web}
+        ipv6: true                      ipv4: false                   mtu: 1400                 internal: false
+        masquerade: true                isolated: true                expose: false
+        options: {vni: "42"}            labels: {team: web}
     containers:
       [KIND:]NAME:
         networks:                       or a list of names
@@ -337,6 +338,7 @@ NETWORK_KEYS: Mapping[str, tuple[str, Callable[[_Reader, Node], Any]]] = {
     "ip-range": ("ip_ranges", _several(spec.subnet)),
     "auxiliary": ("auxiliary", _several(spec.address)),
     "ipv6": ("ipv6", _Reader.boolean),
+    "ipv4": ("ipv4", _Reader.boolean),
     "mtu": ("mtu", _Reader.mtu),
     "internal": ("internal", _Reader.boolean),
     "masquerade": ("masquerade", _Reader.boolean),

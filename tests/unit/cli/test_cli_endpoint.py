@@ -37,7 +37,7 @@ def test_ports_are_a_table(agent, run):
     assert head.split()[:6] == ["HOST", "ADDRESS", "PORT", "PROTOCOL", "CONTAINER", "NETWORK"]
     assert first.split() == ["h1", "all", "8080", "tcp", "netns:web:80", "blue", "its", "host,", "other", "hosts"]
     assert second.split() == ["h1", "127.0.0.1", "8080", "tcp", "netns:web:80", "blue", "nowhere"]
-    assert third.endswith("10.0.0.0/8 (if ip filter FORWARD lets them)")
+    assert third.endswith("192.0.2.0/24 (if ip filter FORWARD lets them)")
     assert fourth.endswith("::/0 (if a b c lets them; rules not followed: 1, see wefted doctor)")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 import pytest
 
 from wefted.errors import InUse, NotFound, UsageError
 from wefted.model.link import Veth
+from wefted.model.node import HostLink
 from wefted.model.objects import HOST
 
 from .cluster import Member, members
@@ -33,6 +36,43 @@ async def test_docker_s_options_make_the_network_that_they_say() -> None:
     assert (network["mtu"], network["masquerade"], network["options"]) == (1400, False, {"icc": "off", "ifprefix": "net"})
     (row,) = await host.call("network.connect", network="net", containers=[host.add("c1")])
     assert (row["ifname"], row["addresses"]) == ("net0", ["10.1.0.4/24"])
+
+
+@pytest.mark.parametrize("wanted", [{"ipv4": False}, {"options": {f"{DOCKER}enable_ipv4": "false"}}])
+async def test_a_network_without_ipv4(wanted: dict[str, Any]) -> None:
+    host = await one(**wanted)
+    (network,) = await host.call("network.list")
+    assert [ip_network(subnet["prefix"]).version for subnet in network["subnets"]] == [6]
+    (row,) = await host.call("network.connect", network="net", containers=[host.add("c1")])
+    assert [ip_interface(address).version for address in row["addresses"]] == [6]
+    with pytest.raises(UsageError, match="shall have no IPv4"):
+        await host.call("network.create", name="other", subnets=["10.1.0.0/24", "fd01::/64"], **wanted)
+    with pytest.raises(UsageError, match="DHCP gives that"):
+        await host.call(
+            "network.create", name="other", driver="macvlan", ipv4=False, options={"parent": "eth0", "ipam": "dhcp"}
+        )
+
+
+LINKS = (HostLink(name="eth0"), HostLink(name="br.7", kind="bridge"), HostLink(name="br"), HostLink(name="eth0.9", ours=True))
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+@pytest.mark.parametrize(
+    ("parent", "made"),
+    [
+        ("eth0.50", {"parent": "eth0", "tag": "50"}),
+        ("eth0.9", {"parent": "eth0", "tag": "9"}),
+        ("br.7", {"parent": "br.7"}),
+        ("eth0.5000", {"parent": "eth0.5000"}),
+        ("eth7.50", {"parent": "eth7.50"}),
+    ],
+)
+async def test_a_parent_that_is_a_vlan_not_made_yet(driver: str, parent: str, made: dict[str, str]) -> None:
+    (host,) = await members(1)
+    host.kernel.facts = replace(host.kernel.facts, links=LINKS)
+    await host.call("network.create", name="net", driver=driver, subnets=["10.1.0.0/24"], options={"parent": parent})
+    (network,) = await host.call("network.list")
+    assert network["options"] == made
 
 
 async def test_an_option_and_a_flag_that_differ_are_refused() -> None:

@@ -17,6 +17,8 @@ BRIDGE = "com.docker.network.bridge."
     [
         ("com.docker.network.driver.mtu", "1400", {}, {"mtu": 1400}),
         ("com.docker.network.enable_ipv6", "true", {}, {"ipv6": True}),
+        ("com.docker.network.enable_ipv4", "false", {}, {"ipv4": False}),
+        ("com.docker.network.driver.overlay.vxlanid_list", "4097", {"vni": "4097"}, {}),
         ("com.docker.network.internal", "1", {}, {"internal": True}),
         (f"{BRIDGE}enable_ip_masquerade", "false", {}, {"masquerade": False}),
         (f"{BRIDGE}enable_icc", "false", {"icc": "off"}, {}),
@@ -55,6 +57,12 @@ def test_what_has_no_counterpart_is_refused_with_a_way_out(key: str) -> None:
     with pytest.raises(Unsupported, match="no counterpart") as refused:
         translated([(key, "x")])
     assert refused.value.hint
+
+
+def test_a_network_has_one_vxlan() -> None:
+    with pytest.raises(Unsupported, match="in one VXLAN") as refused:
+        translated([("com.docker.network.driver.overlay.vxlanid_list", "4097,4098")])
+    assert refused.value.hint.endswith("vxlanid_list=4097")
 
 
 def test_every_word_of_the_table_is_in_the_reference() -> None:
