@@ -13,6 +13,7 @@ from typing import Any
 
 from wefted.errors import UsageError
 from wefted.model import codec
+from wefted.model.node import HostFacts
 
 from .host import Host
 from .intent import supported
@@ -113,9 +114,9 @@ class Doctor:
             yield _well("names", f"{self._host.dns.get('names', 0)} in {self._host.domain}")
 
     async def _followed(self) -> list[Finding]:
-        """Tell of firewalld: that published ports obey it, and what of it they cannot obey."""
+        """Tell what published ports obey, firewalld, and what of it they cannot; and whom they do not reach."""
         facts = await self._host.look()
-        found = []
+        found = list(self._turned_back(facts))
         if facts.unread_firewall:
             what = f"published ports do not obey {facts.unread_firewall}"
             cause = "it lets pass what was translated, and its rules cannot be read"
@@ -128,6 +129,15 @@ class Doctor:
         if facts.input_filter and not facts.unfollowed:
             found.append(_well("firewall", "published ports are open where firewalld opens them (firewall-cmd --add-port)"))
         return found
+
+    def _turned_back(self, facts: HostFacts) -> Iterator[Finding]:
+        """Tell of ports that not every container of their network reaches by the host (adr 13)."""
+        published = [endpoint for endpoint in self._host.endpoints.values() if endpoint.ports and endpoint.bridge]
+        for network in sorted({endpoint.network for endpoint in published}) if facts.bridge_netfilter else ():
+            names = sorted(endpoint.container for endpoint in published if endpoint.network == network)
+            what = f"by the host, containers of {network!r} do not all reach the ports that {', '.join(names[:3])} publish"
+            cause = f"{len(names)} containers with ports are beyond the network's first bridge, and br_netfilter is on"
+            yield _warned("firewall", what, f"{cause}; by name or address they are reached", "wefted ps --ports")
 
     async def _firewall(self) -> list[Finding]:
         way = self._host.docker_user

@@ -181,13 +181,14 @@ class Host:
         return found
 
     async def look(self) -> HostFacts:
-        """Return the facts with the addresses, links and filters that the host has now; its underlay is as at the start."""
+        """Return the facts with the addresses, links and firewalls that the host has now; its underlay is as at the start."""
         fresh = await self.worker(self.kernel.probe)
         return replace(
             self.facts,
             prefixes=fresh.prefixes,
             links=fresh.links,
             forward_filters=fresh.forward_filters,
+            bridge_netfilter=fresh.bridge_netfilter,
             input_filter=fresh.input_filter,
             unfollowed=fresh.unfollowed,
             unread_firewall=fresh.unread_firewall,

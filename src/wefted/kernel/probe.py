@@ -34,6 +34,7 @@ LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan"
 TRIED = (*LINK_FEATURES, "port-vlan", "tun")
 """What is found by trying it in a namespace of its own."""
 _LOOPBACK = 1
+_BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _VLAN_ID, _VXLAN_ID = 1, 1
 
@@ -63,12 +64,20 @@ class Prober:
             mtu=link.mtu if link else 1500,
             features=self.features(),
             forward_filters=self._firewall.foreign_filters(),
+            bridge_netfilter=self._bridge_netfilter(),
             input_filter=gate.chain if gate is not None else DECIDING,
             unfollowed=gate.unfollowed if gate is not None else (),
             unread_firewall=self._firewall.unread(),
             prefixes=tuple(interface for at, interface in found if _is_foreign(links.get(at))),
             links=_host_links(links, addresses, {at for _, at in default_links(sock)}),
         )
+
+    def _bridge_netfilter(self) -> bool:
+        try:
+            with self._spaces.inside(self._spaces.home_fd):
+                return _BRIDGE_NETFILTER.read_text().strip() == "1"
+        except OSError:
+            return False  # the module is not loaded
 
     def features(self) -> Mapping[str, str]:
         """Return "" for each feature that is there, else the reason why it is not."""

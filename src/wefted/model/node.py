@@ -67,6 +67,8 @@ class HostFacts:
     """Every link of the host; the engine asks for them anew when a network depends on them."""
     forward_filters: tuple[str, ...] = ()
     """Chains of other programs that drop what the host forwards unless a rule lets it pass, as in `ip filter FORWARD`."""
+    bridge_netfilter: bool = False
+    """Whether the firewall for IPv4 also judges frames that pass a bridge (br_netfilter)."""
     input_filter: str = ""
     """The chain of another program that published ports obey, as in `inet firewalld filter_INPUT`."""
     unfollowed: tuple[str, ...] = ()

@@ -145,6 +145,19 @@ async def test_firewalld_decides_and_what_of_it_cannot_be_followed(host):
     assert finding["command"] == "nft -a list chain inet firewalld filter_IN_public_allow"
 
 
+async def test_ports_beyond_the_first_bridge_are_not_reached_by_the_host_where_bridged_frames_are_judged(host):
+    kernel = host.kernel
+    await host.call("network.connect", network="web", containers=[host.add("c1")], publish=["80:80"])
+    (endpoint,) = host.engine.host.endpoints.values()
+    kernel.facts = replace(kernel.facts, bridge_netfilter=True)
+    assert await wrong(host) == {}
+    host.engine.host.endpoints[endpoint.id] = replace(endpoint, bridge=1)
+    finding = (await wrong(host))["firewall"]
+    assert "do not all reach the ports that netns:c1 publish" in finding["finding"]
+    kernel.facts = replace(kernel.facts, bridge_netfilter=False)
+    assert await wrong(host) == {}
+
+
 async def test_a_firewall_that_published_ports_do_not_obey(host):
     kernel = host.kernel
     kernel.facts = replace(kernel.facts, unread_firewall="firewalld with its backend iptables (ip filter INPUT_ZONES)")
