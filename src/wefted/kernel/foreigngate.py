@@ -13,7 +13,7 @@ known part of it means. While firewalld loads its rules it drops everything, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2s
 from typing import Any
 
@@ -36,6 +36,9 @@ ADMITTED = f"{PREFIX}0"
 _ADMIT = f"goto {ADMITTED}"
 _REFUSE = "accept"
 """It ends the evaluation of our table without a translation."""
+
+_STRANGE = (LookupError, TypeError, ValueError, AttributeError, StopIteration)
+"""What reading JSON of another shape ends in; `Unknown` is a `ValueError`."""
 
 Listing = Sequence[Mapping[str, Any]]
 _Rule = Mapping[str, Any]
@@ -61,15 +64,22 @@ class Gate:
 
 OPEN = Gate()
 """Nobody is asked."""
-CLOSED = Gate(entry=_REFUSE)
+CLOSED = Gate(chain=DECIDING, entry=_REFUSE)
 """Nobody is let in."""
 
 
 def copy(listing: Listing) -> Gate:
-    """Return the gate that follows firewalld's table; without a listing there is none."""
+    """Return the gate that follows firewalld's table; while that is not whole, or cannot be understood, nobody is let in."""
+    try:
+        return _copied(listing)
+    except _STRANGE as error:
+        return replace(CLOSED, unfollowed=(f"all of it ({error!r})",))
+
+
+def _copied(listing: Listing) -> Gate:
     base = next((c for c in _bodies(listing, "chain") if c.get("hook") == "input" and c.get("type") == "filter"), None)
     if base is None:
-        return CLOSED if listing else OPEN
+        return CLOSED
     copying = _Copying(listing)
     text = copying.table(base["name"])
     way = "jump" if base.get("policy", "accept") == "accept" else "goto"
@@ -84,7 +94,7 @@ class _Copying:
         self._rules: dict[str, list[_Rule]] = {}
         for rule in _bodies(listing, "rule"):
             self._rules.setdefault(rule["chain"], []).append(rule)
-        self._sets = {body["name"]: body for body in _bodies(listing, "set") if _is_copyable(body)}
+        self._sets = {body["name"]: lines for body in _bodies(listing, "set") if (lines := _set(body))}
         self._set_names: dict[str, str] = {name: f"{PREFIX}{number}" for number, name in enumerate(sorted(self._sets), 1)}
         self.names: dict[str, str] = {}
         self.unfollowed: list[str] = []
@@ -98,7 +108,7 @@ class _Copying:
             chains[copied] = [line for rule in self._rules.get(name, ()) for line in self._rule(rule)]
         text = "\n".join(_block("chain", copied, lines) for copied, lines in _pruned(chains, self.names[base]).items())
         used = [(name, copied) for name, copied in self._set_names.items() if f"@{copied} " in text]
-        return "\n".join([*(_set(copied, self._sets[name]) for name, copied in used), text])
+        return "\n".join([*(_block("set", copied, self._sets[name]) for name, copied in used), text])
 
     def _target(self, chain: str) -> str:
         return self.names.setdefault(chain, f"{PREFIX}{len(self.names) + 1}")
@@ -113,7 +123,7 @@ class _Copying:
             try:
                 verdict = self._verdict(kind, body) or verdict
                 known += self._condition(kind, body)
-            except (Unknown, KeyError, TypeError, ValueError):
+            except _STRANGE:
                 complete = False
         if not complete:
             self.unfollowed.append(f"{rule['chain']} handle {rule.get('handle', '?')}")
@@ -174,22 +184,21 @@ def _bodies(listing: Listing, kind: str) -> Iterator[Mapping[str, Any]]:
     return (entry[kind] for entry in listing if kind in entry)
 
 
-def _is_copyable(body: Mapping[str, Any]) -> bool:
-    """Tell whether a set can be copied: not one that packets fill, nor one whose elements go by themselves, unheard."""
+def _set(body: Mapping[str, Any]) -> list[str]:
+    """Return what is in a set; nothing if packets fill it, its elements go by themselves, unheard, or it cannot be written."""
+    if {"dynamic", "timeout"} & set(body.get("flags", ())):
+        return []
     types = body["type"] if isinstance(body["type"], list) else [body["type"]]
-    known = all(isinstance(kind, str) for kind in types)
-    return known and not {"dynamic", "timeout"} & set(body.get("flags", ()))
-
-
-def _set(name: str, body: Mapping[str, Any]) -> str:
-    types = body["type"] if isinstance(body["type"], list) else [body["type"]]
-    lines = [f"type {' . '.join(types)};"]
+    try:
+        lines = [f"type {' . '.join(map(nftexpression.word, types))};"]
+        elements = sorted(nftexpression.key(_selector(types), item) for item in body.get("elem", ()))
+    except _STRANGE:
+        return []
     if "interval" in body.get("flags", ()):
         lines.append("flags interval;")
-    elements = sorted(nftexpression.key(_selector(types), item) for item in body.get("elem", ()))
     if elements:
         lines.append(f"elements = {{ {', '.join(elements)} }}")
-    return _block("set", name, lines)
+    return lines
 
 
 def _selector(types: Sequence[str]) -> Mapping[str, Any]:

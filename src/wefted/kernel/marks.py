@@ -15,7 +15,8 @@
     forwarding entry        permanent, on a VXLAN device of ours        NDA_PROTOCOL is not stored for these
     shaper                  its handle = SHAPER_HANDLE                  in the create call
     nft table               its name: `wefted`, or `wefted-...`         everything in it is ours
-    nft table, intact       a chain `v_<text>_<listing>` in it          digests of our text and of what nft lists for it
+    nft table, intact       a chain `v_<text>_<listing>` in it          digests of our text and of what nft lists for it,
+                            or `v_<text>_<listing>_<gate>`              and of what it follows of another firewall
     sysctl                  a file in the runtime directory             written before the setting; holds the old value
     command                 a file in the runtime directory             written when it has ended well
 

@@ -207,7 +207,8 @@ class Firewall:
         if self._gates is None or self._gates[0] != generation:
             tables = self._tables()
             asked = FIREWALL in tables and LOADING not in tables
-            self._gates = (generation, copy(self._list_table(FIREWALL)) if asked else None if LOADING in tables else OPEN)
+            present = None if LOADING in tables else OPEN
+            self._gates = (generation, copy(self._list_table(FIREWALL)) if asked else present)
         return self._gates[1]
 
     def _list_table(self, table: Table) -> list[dict[str, Any]]:

@@ -47,6 +47,12 @@ def test_create_sends_what_was_typed(agent, run):
     ]
 
 
+def test_a_network_of_ipv6_alone(agent, run):
+    agent.answers["network.create"] = BLUE
+    assert run("network", "create", "blue", "--no-ipv4").exit_code == 0
+    assert agent.asked[0][1]["ipv4"] is False
+
+
 def test_create_sends_only_what_the_operation_knows(agent, run):
     from wefted.engine.operations import OPERATIONS
     from wefted.model import codec

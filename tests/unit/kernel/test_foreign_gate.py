@@ -149,8 +149,10 @@ def test_the_same_listing_gives_the_same_gate_whatever_its_handles_and_its_order
     assert copy(captured("plain")).digest != copy(listing).digest
 
 
-def test_without_firewalld_nobody_is_asked_and_with_half_of_it_nobody_is_let_in() -> None:
-    assert copy([]) == OPEN
+def test_with_half_of_firewalld_or_with_what_nobody_understands_nobody_is_let_in() -> None:
+    assert copy([]) == CLOSED
+    strange = copy([*table(), {"rule": {"no": "chain"}}])
+    assert (strange.entry, strange.unfollowed) == (CLOSED.entry, ("all of it (KeyError('chain'))",))
     assert copy([chain("nat_PREROUTING", type="nat", hook="prerouting", prio=-90)]) == CLOSED
 
 
@@ -202,6 +204,16 @@ UNKNOWN = match({"meta": {"key": "skuid"}}, 0)
 )  # fmt: skip
 def test_a_rule(statements: Sequence[Mapping[str, Any]], written: list[str]) -> None:
     assert lines(*statements) == written
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"type": {"typeof": "x"}}, {"type": "a b"}, {"type": "ipv4_addr", "elem": [{"elem": {"val": "::1", "timeout": 9}}]}],
+)
+def test_a_set_that_cannot_be_written_lets_nobody_in(body: dict[str, Any]) -> None:
+    asked = match(payload("ip", "saddr"), "@known")
+    assert lines(asked, ACCEPT, sets=[{"set": {"name": "known", **body}}]) == []
+    assert lines(asked, DROP, sets=[{"set": {"name": "known", **body}}]) == ["accept"]
 
 
 @pytest.mark.parametrize("text", ['x" }; delete table inet wefted; #', "8080 accept", "{", "a\nb", ""])
