@@ -155,6 +155,8 @@ class Firewall:
         after = self.generation()
         if after - before == self._runs:
             self._own.extend(range(before + 1, after + 1))
+            if self._gates is not None and self._gates[0] == before:
+                self._gates = (after, self._gates[1])  # nobody else has changed anything
         return refusals
 
     def _piecewise(self, changes: Mapping[int, Change], gate: Gate) -> dict[int, Refused]:
@@ -202,7 +204,7 @@ class Firewall:
                 yield from read_table(table, listing, gate)
 
     def _gate(self) -> Gate | None:
-        """Return the gate of this moment. What is kept is as old as the last transaction, so it is not old."""
+        """Return the gate of this moment. What is kept is as old as somebody else's last transaction, so it is not old."""
         generation = self.generation()
         if self._gates is None or self._gates[0] != generation:
             tables = self._tables()

@@ -208,7 +208,7 @@ def test_a_rule(statements: Sequence[Mapping[str, Any]], written: list[str]) -> 
 
 @pytest.mark.parametrize(
     "body",
-    [{"type": {"typeof": "x"}}, {"type": "a b"}, {"type": "ipv4_addr", "elem": [{"elem": {"val": "::1", "timeout": 9}}]}],
+    [{"type": {"typeof": "x"}}, {"type": "a b"}, {"type": "ipv4_addr", "elem": [{"elem": {"val": "::1", "expires": 9}}]}],
 )
 def test_a_set_that_cannot_be_written_lets_nobody_in(body: dict[str, Any]) -> None:
     asked = match(payload("ip", "saddr"), "@known")
