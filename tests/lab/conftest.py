@@ -23,8 +23,9 @@ pytest.register_assert_rewrite("wefted.testing.kernel_contract")
 
 from wefted.kernel.linux import LinuxKernel  # noqa: E402
 from wefted.kernel.netns import unshare  # noqa: E402
+from wefted.kernel.wireguardprocess import WireguardProcesses  # noqa: E402
 from wefted.model.objects import HOST, Netns  # noqa: E402
-from wefted.testing.kernel_samples import FOREIGN  # noqa: E402
+from wefted.testing.kernel_samples import FOREIGN, WIREGUARD_KEY  # noqa: E402
 
 DEADLINE = 10.0
 
@@ -49,6 +50,8 @@ class LabHost:
         self._macs = itertools.count(1)
         self.netns = self._namespace()
         self.kernel = self.new_kernel()
+        runtime_dir.mkdir(exist_ok=True)
+        (runtime_dir / "wireguard.key").write_text(WIREGUARD_KEY)
         self.add_link(HOST, FOREIGN)
 
     def new_kernel(self) -> LinuxKernel:
@@ -96,6 +99,9 @@ class LabHost:
         return found
 
     def close(self) -> None:
+        processes = WireguardProcesses(self.runtime_dir / "wireguard", self.netns)
+        for link in processes.links():
+            processes.stop(link)
         for kernel in self._kernels:
             kernel.close()
         for fd in self._held.values():

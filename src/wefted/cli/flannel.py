@@ -33,6 +33,7 @@ def flannel() -> None:
 @option("--public-ipv6", "public_ip6", metavar="IP", default="", help="The same for IPv6.")
 @option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
 @option("--blackhole", is_flag=True, help="Drop what is for this host's subnet while nothing of it is there.")
+@option("--key-file", metavar="FILE", default="/run/flannel/wgkey", show_default=True, help="Private key of backend wireguard.")
 @option("--subnet-file", metavar="FILE", default="/run/flannel/subnet.env", show_default=True, help="What Docker reads.")
 @json_option
 @click.pass_obj
@@ -55,6 +56,7 @@ def join(config: Config, /, as_json: bool, **flags: Any) -> None:
 @option("--public-ipv6", "public_ip6", metavar="IP", default="", help="The same for IPv6.")
 @option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
 @option("--blackhole", is_flag=True, help="Drop what is for this host's subnets while nothing of them is there.")
+@option("--key-file", metavar="FILE", default="/run/flannel/wgkey", show_default=True, help="Private key of backend wireguard.")
 @option("--subnet-dir", metavar="DIR", default="/run/flannel/networks", show_default=True, help="Where the files NAME.env are.")
 @json_option
 @click.pass_obj

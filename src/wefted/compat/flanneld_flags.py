@@ -62,6 +62,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("remote-cafile", "", "not supported: each host runs its own agent", supported=False),
 )
 
+KEY_FILE = "/run/flannel/wgkey"
+
 _SYSCONFIG_NAMES = {
     "FLANNEL_ETCD_ENDPOINTS": "etcd-endpoints",
     "FLANNEL_ETCD": "etcd-endpoints",
@@ -76,6 +78,8 @@ class Settings:
     """The value of every flag, by its name."""
 
     values: Mapping[str, Any]
+    key_file: str = KEY_FILE
+    """Where the private key of backend `wireguard` is: flannel has a variable for it, and no flag."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -140,6 +144,7 @@ class Settings:
             "public_ip6": self["public-ipv6"],
             "renew_margin": 60.0 * self["subnet-lease-renew-margin"],
             "blackhole": self["ip-blackhole-route"],
+            "key_file": self.key_file,
         }
 
 
@@ -154,7 +159,7 @@ def read(words: Sequence[str], environment: Mapping[str, str], sysconfig: str = 
     for variable, name in _SYSCONFIG_NAMES.items():
         if known.get(variable) and name not in given and not known.get(f"{VARIABLES}{name.upper().replace('-', '_')}"):
             given[name] = known[variable]
-    settings = Settings(overlay(given, FLAGS, known, VARIABLES))
+    settings = Settings(overlay(given, FLAGS, known, VARIABLES), known.get("WIREGUARD_KEY_FILE") or KEY_FILE)
     _check(settings)
     return settings
 

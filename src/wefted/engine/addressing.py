@@ -164,6 +164,7 @@ class Addressing:
                 f"flannel network {network.name!r}: the subnet of this host does not have this address, or is full",
                 "a host has one subnet there: wefted flannel ls",
             )
+        await host.see_keys([network])
         length = block_length(subnet.prefix, options.integer(network, "block", 0, range(1, 129)) or None)
         lease = await allocator.acquire(
             host.cluster,

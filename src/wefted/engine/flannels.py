@@ -16,6 +16,7 @@ from wefted.model.flannel import Config, parse
 from wefted.model.flannel_lease import FlannelLease
 from wefted.model.flannel_network import CONFIG_LABEL
 from wefted.model.network import Network
+from wefted.model.node import Node
 from wefted.model.objects import HOST, IPNetwork
 from wefted.model.records import Delete, Put
 from wefted.store.flannel import FlannelStore, Mount
@@ -209,11 +210,15 @@ class Flannels:
     def _enter(self, request: FlannelJoin, before: Sequence[IPNetwork], remembered: str = "") -> Joined:
         prefix = f"/{request.prefix.strip('/')}/"
         store = self._store()
-        store.mount(Mount(request.name, prefix, request.masquerade, request.blackhole), remembered)
+        store.mount(Mount(request.name, prefix, request.masquerade, request.blackhole, request.key_file), remembered)
         public, public6 = self._public(request)
-        keeper = Keeper(store, request.name, self._host.node, public, public6, before)
+        keeper = Keeper(store, request.name, self._host.node, public, public6, before, learn=self._learn)
         joined = self.joined[request.name] = Joined(request, keeper)
         return joined
+
+    async def _learn(self, network: Network) -> Node:
+        await self._host.see_keys([network])
+        return self._host.node
 
     def _store(self) -> FlannelStore:
         store = self._host.cluster
@@ -257,4 +262,5 @@ def _one_of(watch: FlannelWatch, name: str) -> FlannelJoin:
         subnet_file=f"{watch.subnet_dir.rstrip('/')}/{name}.env",
         renew_margin=watch.renew_margin,
         blackhole=watch.blackhole,
+        key_file=watch.key_file,
     )

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from wefted.drivers import DRIVERS
-from wefted.errors import Conflict, NotFound, Unreachable, Unsupported, UsageError
+from wefted.errors import Conflict, NotFound, Unreachable, Unsupported, UsageError, WeftedError
 from wefted.interfaces import FrameLink, Kernel, Passage, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model import codec
@@ -26,6 +26,7 @@ from wefted.model.records import Delete, Item, Op, Put, Snapshot
 
 from . import keys
 from .cluster import ClusterView
+from .intent import supported
 from .places import Places
 from .planner import follows_underlay, plan_node, segment_of, uses_links
 from .reconcile import Reconciler, Report
@@ -85,6 +86,8 @@ class Host:
     """Set when an endpoint, or where this host has gateways, may have changed."""
     open_link: Callable[[Netns, str, IPAddress | None], FrameLink] | None = None
     """Opens a link of a namespace for DHCP, blocking; with an address, also for packets from it."""
+    find_key: Callable[[str], str] | None = None
+    """Returns the public WireGuard key of a file, "" for the host's own, and makes it if need be; blocking."""
     make_programs: Callable[[], Programs] | None = None
     """Makes what runs DHCP clients that are programs."""
     dhcp_timeout: float = 20.0
@@ -183,7 +186,27 @@ class Host:
     async def look(self) -> HostFacts:
         """Return the facts with the addresses and filters that the host has now; its underlay is what it was at the start."""
         fresh = await self.worker(self.kernel.probe)
-        return replace(self.facts, prefixes=fresh.prefixes, forward_filters=fresh.forward_filters)
+        return replace(self.facts, prefixes=fresh.prefixes, forward_filters=fresh.forward_filters, features=fresh.features)
+
+    async def require(self, network: Network) -> None:
+        """Raise `Unsupported` where this host lacks what a network needs; what was missing before may be there now."""
+        try:
+            supported(network, self.facts)
+        except Unsupported:
+            self.facts = replace(self.facts, features=(await self.look()).features)
+            supported(network, self.facts)
+
+    async def see_keys(self, networks: Iterable[Network]) -> None:
+        """Know this host's WireGuard keys for these networks; peers hear of a new one. Raises `UsageError`, `KernelError`."""
+        files = {network.option("key_file") for network in networks if network.backend == "wireguard"}
+        unknown = sorted(files - {file for file, _ in self.node.wireguard})
+        if not unknown or self.find_key is None:
+            return
+        found = [(file, await self.worker(self.find_key, file)) for file in unknown]
+        self.node = replace(self.node, wireguard=tuple(sorted((*self.node.wireguard, *found))))
+        self.segments.clear()
+        self.announce(())
+        self.moved.set()
 
     # -- the kernel ------------------------------------------------------------------------------------------------
 
@@ -225,6 +248,10 @@ class Host:
         """Make the kernel match; hold the lock, for a plan that is older than an attach would undo it."""
         await self.see_links(self.view.networks.values())
         await self.see_underlay()
+        try:
+            await self.see_keys(self.view.networks.values())
+        except WeftedError as error:
+            log.warning("no WireGuard key", extra={"error": error.message})
         report = await self.worker(self.reconciler.converge, self.desired(), namespaces)
         for outcome in report.failures:
             log.warning("not done", extra={"change": str(outcome.change), "error": outcome.error})

@@ -173,6 +173,8 @@ class FlannelJoin:
     """Seconds before the end of the lease at which it is renewed."""
     blackhole: bool = False
     """Drop what is for this host's subnet while nothing of it is there."""
+    key_file: str = "/run/flannel/wgkey"
+    """The private key of backend `wireguard`; made where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +192,7 @@ class FlannelWatch:
     public_ip6: str = ""
     renew_margin: float = 3600.0
     blackhole: bool = False
+    key_file: str = "/run/flannel/wgkey"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

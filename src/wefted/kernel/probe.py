@@ -18,7 +18,7 @@ from wefted.errors import UsageError
 from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import IPAddress, IPInterface
 
-from . import portvlan, tun
+from . import portvlan, tun, wireguardprocess
 from .address import dump
 from .bpf import udp
 from .ifinfo import IFLA_IFNAME, IFLA_LINK, RTM_GETLINK, RTM_NEWLINK, RawLink, decode, dump_request, header, link_info
@@ -29,7 +29,7 @@ from .netns import Namespaces, unshare
 from .nft import Firewall
 from .route import default_links
 
-LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib")
+LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib", "wireguard")
 TRIED = (*LINK_FEATURES, "port-vlan", "tun")
 """What is found by trying it in a namespace of its own."""
 _LOOPBACK = 1
@@ -71,11 +71,23 @@ class Prober:
             known = self._recall()
             missing = [name for name in TRIED if name not in known]
             found = _try_links(missing) if missing else {}
-            self._features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
-            self._features["bpf"] = self._programs_missing(self._features["port-vlan"])
+            features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
             if missing:
-                self._remember([name for name in TRIED if not self._features[name]])
+                self._remember([name for name in TRIED if not features[name]])
+            kernel = features.pop("wireguard") or self._told_otherwise()
+            self._features = features | {"bpf": self._programs_missing(features["port-vlan"]), "wireguard-kernel": kernel}
+        if self._features.get("wireguard", "not looked for"):  # what is missing may have been installed
+            self._features = {**self._features, "wireguard": self._wireguard_missing(self._features)}
         return self._features
+
+    def _told_otherwise(self) -> str:
+        """Return why a process does WireGuard where the kernel could."""
+        return "the setting datapath is relay" if self._datapath == "relay" and not wireguardprocess.missing() else ""
+
+    def _wireguard_missing(self, features: Mapping[str, str]) -> str:
+        """Return why neither the kernel nor a process can do WireGuard."""
+        program = features["tun"] or wireguardprocess.missing()
+        return f"{features['wireguard-kernel']}, and {program}" if features["wireguard-kernel"] and program else ""
 
     def _programs_missing(self, hooks_missing: str) -> str:
         """Return why programs cannot carry tunnels; tried each time, since that takes a few milliseconds."""

@@ -25,6 +25,8 @@ class Mount:
     masquerade: bool = False
     blackhole: bool = False
     """Whether this host drops what is for its subnet and for no container of it."""
+    key_file: str = ""
+    """Where this host's WireGuard key is."""
 
 
 @dataclass
@@ -76,7 +78,8 @@ class View:
             raise UsageError(f"{where}: it is no text") from None
 
     def _described(self, text: str) -> Network:
-        return network_of(self.mount.name, self.mount.prefix, text, self.mount.masquerade, self.mount.blackhole)
+        mount = self.mount
+        return network_of(mount.name, mount.prefix, text, mount.masquerade, mount.blackhole, mount.key_file)
 
     def blocks(self, key: str) -> Iterator[Item]:
         """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable.
