@@ -136,10 +136,9 @@ def _device(segment: Segment, tunnel: _Tunnel) -> Iterator[KernelObject]:
         yield Sysctl(name=f"net/ipv4/conf/{tunnel.name}/forwarding", value="1")
     for address in (address for version, address in first.items() if version in tunnel.versions):
         yield Address(link=tunnel.name, address=ip_interface(address))
-    if is_flannel(network):  # as flannel has it: packets to blocks of nobody end in the device
-        for subnet in network.subnets:
-            if subnet.prefix.version in tunnel.versions:
-                yield Route(destination=subnet.prefix, link=tunnel.name)
+    for subnet in network.subnets:
+        if subnet.prefix.version in tunnel.versions:  # what is for nobody ends in the device: it never leaves in plain
+            yield Route(destination=subnet.prefix, link=tunnel.name)
 
 
 def _peers(segment: Segment, tunnel: _Tunnel, peers: Sequence[Lease]) -> Iterator[KernelObject]:
@@ -152,10 +151,7 @@ def _peers(segment: Segment, tunnel: _Tunnel, peers: Sequence[Lease]) -> Iterato
     psk, keepalive = Secret(segment.network.option("psk")), options.integer(segment.network, "keepalive", 0, range(65536))
     for key, blocks in owners.items():
         remote = underlay.remote(segment.node, blocks[0], _outer(segment, tunnel, blocks[0]))
-        port = int(blocks[0].get("port") or tunnel.port)
         yield WireguardPeer(
-            link=tunnel.name, public_key=key, remote=remote, port=port, allowed=by_version([b.block for b in blocks]),
+            link=tunnel.name, public_key=key, remote=remote, port=tunnel.port, allowed=by_version([b.block for b in blocks]),
             psk=psk, keepalive=keepalive,
         )  # fmt: skip
-        if not is_flannel(segment.network):
-            yield from (Route(destination=b.block, link=tunnel.name) for b in blocks)
