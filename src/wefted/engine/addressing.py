@@ -108,9 +108,11 @@ class Addressing:
     async def refresh(self) -> None:
         """Write our leases again where they were lost, or where our underlay or what we announce has changed."""
         host = self._host
-        for network in [n for n in host.view.networks.values() if not is_flannel(n)]:
+        mine = [n for n in host.view.networks.values() if not is_flannel(n)]
+        await host.try_keys(mine)
+        for network in mine:
             for lease in host.segment(network).leases:
-                current = replace(lease, underlay=host.node.addresses, data=self._announced(network))
+                current = replace(lease, underlay=host.node.addresses, data=self._announced(network) or lease.data)
                 if current != lease:
                     await self._remember(await allocator.refresh(host.cluster, current, island=is_island(network)))
 

@@ -206,7 +206,13 @@ class Host:
         self.node = replace(self.node, wireguard=tuple(sorted((*self.node.wireguard, *found))))
         self.segments.clear()
         self.announce(())
-        self.moved.set()
+
+    async def try_keys(self, networks: Iterable[Network]) -> None:
+        """Know them where that can be; without its key a network is not joined, which its hosts are told."""
+        try:
+            await self.see_keys(networks)
+        except WeftedError as error:
+            log.warning("no WireGuard key", extra={"error": error.message})
 
     # -- the kernel ------------------------------------------------------------------------------------------------
 
@@ -248,10 +254,7 @@ class Host:
         """Make the kernel match; hold the lock, for a plan that is older than an attach would undo it."""
         await self.see_links(self.view.networks.values())
         await self.see_underlay()
-        try:
-            await self.see_keys(self.view.networks.values())
-        except WeftedError as error:
-            log.warning("no WireGuard key", extra={"error": error.message})
+        await self.try_keys(self.view.networks.values())
         report = await self.worker(self.reconciler.converge, self.desired(), namespaces)
         for outcome in report.failures:
             log.warning("not done", extra={"change": str(outcome.change), "error": outcome.error})
