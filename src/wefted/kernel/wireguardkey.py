@@ -66,10 +66,9 @@ def of_text(text: str) -> bytes:
 def _made(path: Path) -> bytes:
     """Write a new key in one step; where somebody else was faster, it is theirs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
+    fresh = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
     try:
-        os.fchmod(descriptor, MODE)
         os.write(descriptor, encoded(clamped(os.urandom(LENGTH))).encode())
         os.fsync(descriptor)
         os.link(fresh, path)

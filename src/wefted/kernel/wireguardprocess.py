@@ -7,7 +7,7 @@ stands in its folder, as with the relays of UDP tunnels (`wefted.kernel.program`
 from __future__ import annotations
 
 import errno
-import shutil
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -93,7 +93,8 @@ class WireguardProcesses:
 
 def installed() -> str:
     """Return the path of the program, "" where it is not installed."""
-    return shutil.which(PROGRAM, path=SEARCHED) or ""
+    paths = (f"{directory}/{PROGRAM}" for directory in SEARCHED.split(":"))
+    return next((path for path in paths if os.access(path, os.X_OK)), "")
 
 
 def missing() -> str:
