@@ -2,8 +2,8 @@
 
 The underlay itself, host to host, is the first row: the most that a backend can reach. Each is measured as over a plain card,
 which is what a wire is like, and with all that the devices of a lab can do for the kernel (see `card`). All take turns, so that
-a slow moment hits all. The wire format of `udp` is measured three times: in the kernel, by our relay, and by a proxy in C. The row of
-WireGuard says so where a process in user space does it.
+a slow moment hits all. The wire format of `udp` is measured three times: in the kernel, by our relay, and by a proxy in C.
+WireGuard's row says so where a process in user space does it.
 """
 
 from __future__ import annotations
