@@ -17,7 +17,7 @@ from wefted.model.network import Endpoint, Network, Segment, Subnet
 from wefted.model.objects import IPAddress, IPInterface
 from wefted.model.records import Op
 
-from . import strangers
+from . import hostkeys, strangers
 from .host import Host
 from .planner import is_island, segment_of
 
@@ -109,7 +109,7 @@ class Addressing:
         """Write our leases again where they were lost, or where our underlay or what we announce has changed."""
         host = self._host
         mine = [n for n in host.view.networks.values() if not is_flannel(n)]
-        await host.try_keys(mine)
+        await hostkeys.learn_quietly(host, mine)
         for network in mine:
             for lease in host.segment(network).leases:
                 current = replace(lease, underlay=host.node.addresses, data=self._announced(network) or lease.data)
@@ -166,7 +166,7 @@ class Addressing:
                 f"flannel network {network.name!r}: the subnet of this host does not have this address, or is full",
                 "a host has one subnet there: wefted flannel ls",
             )
-        await host.see_keys([network])
+        await hostkeys.learn(host, [network])
         length = block_length(subnet.prefix, options.integer(network, "block", 0, range(1, 129)) or None)
         lease = await allocator.acquire(
             host.cluster,

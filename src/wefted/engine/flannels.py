@@ -21,7 +21,7 @@ from wefted.model.objects import HOST, IPNetwork
 from wefted.model.records import Delete, Put
 from wefted.store.flannel import FlannelStore, Mount
 
-from . import keys
+from . import hostkeys, keys
 from .flannel import Keeper, validate
 from .host import Host
 from .operations import FlannelJoin, FlannelWatch, NetworkName, Nothing
@@ -217,7 +217,7 @@ class Flannels:
         return joined
 
     async def _learn(self, network: Network) -> Node:
-        await self._host.see_keys([network])
+        await hostkeys.learn(self._host, [network])
         return self._host.node
 
     def _store(self) -> FlannelStore:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from wefted.drivers import DRIVERS
-from wefted.errors import Conflict, NotFound, Unreachable, Unsupported, UsageError, WeftedError
+from wefted.errors import Conflict, NotFound, Unreachable, Unsupported, UsageError
 from wefted.interfaces import FrameLink, Kernel, Passage, Programs, Runtime, Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model import codec
@@ -24,7 +24,7 @@ from wefted.model.node import HostFacts, Node
 from wefted.model.objects import IPAddress, IPNetwork, KernelObject, Key, Netns
 from wefted.model.records import Delete, Item, Op, Put, Snapshot
 
-from . import keys
+from . import hostkeys, keys
 from .cluster import ClusterView
 from .intent import supported
 from .places import Places
@@ -196,24 +196,6 @@ class Host:
             self.facts = replace(self.facts, features=(await self.look()).features)
             supported(network, self.facts)
 
-    async def see_keys(self, networks: Iterable[Network]) -> None:
-        """Know this host's WireGuard keys for these networks; peers hear of a new one. Raises `UsageError`, `KernelError`."""
-        files = {network.option("key_file") for network in networks if network.backend == "wireguard"}
-        unknown = sorted(files - {file for file, _ in self.node.wireguard})
-        if not unknown or self.find_key is None:
-            return
-        found = [(file, await self.worker(self.find_key, file)) for file in unknown]
-        self.node = replace(self.node, wireguard=tuple(sorted((*self.node.wireguard, *found))))
-        self.segments.clear()
-        self.announce(())
-
-    async def try_keys(self, networks: Iterable[Network]) -> None:
-        """Know them where that can be; without its key a network is not joined, which its hosts are told."""
-        try:
-            await self.see_keys(networks)
-        except WeftedError as error:
-            log.warning("no WireGuard key", extra={"error": error.message})
-
     # -- the kernel ------------------------------------------------------------------------------------------------
 
     def desired(self) -> dict[Key, KernelObject]:
@@ -254,7 +236,7 @@ class Host:
         """Make the kernel match; hold the lock, for a plan that is older than an attach would undo it."""
         await self.see_links(self.view.networks.values())
         await self.see_underlay()
-        await self.try_keys(self.view.networks.values())
+        await hostkeys.learn_quietly(self, self.view.networks.values())
         report = await self.worker(self.reconciler.converge, self.desired(), namespaces)
         for outcome in report.failures:
             log.warning("not done", extra={"change": str(outcome.change), "error": outcome.error})
