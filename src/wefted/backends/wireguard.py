@@ -10,6 +10,7 @@ from ipaddress import ip_interface
 
 from wefted.model import options
 from wefted.model.firewall import Sysctl
+from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Network, Segment
 from wefted.model.objects import IPAddress, KernelObject
@@ -20,6 +21,9 @@ from wefted.model.x25519 import decoded
 
 from . import checks, underlay
 from .wireguardmode import PORTS, Tunnel, outer, tunnels
+
+LAST = 9999
+"""Metric of the whole subnet's route: it stands behind that of the bridge, if a block is as large as the subnet."""
 
 
 class WireguardBackend:
@@ -68,11 +72,19 @@ class WireguardBackend:
         return underlay.no_tunnel(segment, peer, peer.block.version if tunnel is None else outer(segment, tunnel, peer))
 
     def plan(self, segment: Segment, peers: Sequence[Lease]) -> Iterator[KernelObject]:
-        """Yield the devices, and for each peer one object with all of its blocks; nothing before this host has a key."""
+        """Yield the devices, and for each peer one object with all of its blocks; without a key of ours none of them.
+
+        What is for blocks of nobody, or cannot be encrypted, goes nowhere: it must not leave in plain by another route.
+        """
         good = [peer for peer in peers if not self.obstacle(segment, peer)]
-        for tunnel in tunnels(segment) if _own_key(segment) and segment.node.addresses else ():
+        made = tunnels(segment) if _own_key(segment) and segment.node.addresses else ()
+        for tunnel in made:
             yield from _device(segment, tunnel)
             yield from _peers(segment, tunnel, [peer for peer in good if peer.block.version in tunnel.versions])
+        for subnet in segment.network.subnets:
+            link = next((tunnel.name for tunnel in made if subnet.prefix.version in tunnel.versions), "")
+            metric = 0 if link and is_flannel(segment.network) else LAST
+            yield Route(destination=subnet.prefix, link=link, blackhole=not link, metric=metric)
 
 
 def _own_key(segment: Segment) -> str:
@@ -90,9 +102,6 @@ def _device(segment: Segment, tunnel: Tunnel) -> Iterator[KernelObject]:
         yield Sysctl(name=f"net/ipv4/conf/{tunnel.name}/forwarding", value="1")
     for address in (address for version, address in first.items() if version in tunnel.versions):
         yield Address(link=tunnel.name, address=ip_interface(address))
-    for subnet in network.subnets:
-        if subnet.prefix.version in tunnel.versions:  # what is for nobody ends in the device: it never leaves in plain
-            yield Route(destination=subnet.prefix, link=tunnel.name)
 
 
 def _peers(segment: Segment, tunnel: Tunnel, peers: Sequence[Lease]) -> Iterator[KernelObject]:

@@ -189,10 +189,12 @@ class Host:
         return replace(self.facts, prefixes=fresh.prefixes, forward_filters=fresh.forward_filters, features=fresh.features)
 
     async def require(self, network: Network) -> None:
-        """Raise `Unsupported` where this host lacks what a network needs; what was missing before may be there now."""
+        """Raise `Unsupported` where this host lacks what a network needs; a program may have been installed since."""
         try:
             supported(network, self.facts)
         except Unsupported:
+            if network.backend != "wireguard":
+                raise
             self.facts = replace(self.facts, features=(await self.look()).features)
             supported(network, self.facts)
 

@@ -72,8 +72,8 @@ link {VX} type wireguard port 51827 key {KEYS[1]} mtu 1430
 sysctl net/ipv4/conf/{VX}/forwarding = 1
 address 10.64.1.0/32 dev {VX}
 address fd64:0:0:1::/128 dev {VX}
-route 10.64.0.0/16 dev {VX}
--6 route fd64::/48 dev {VX}
+route 10.64.0.0/16 dev {VX} metric 9999
+-6 route fd64::/48 dev {VX} metric 9999
 wireguard peer {KEYS[2]} at {place} allowed 10.64.2.0/24 fd64:0:0:2::/64 dev {VX}
 """)
 
@@ -128,9 +128,12 @@ def test_what_cannot_be_a_peer_is_told_and_not_planned(peer: list[Lease], reason
     assert not [o for o in plan(SEALED, peer) if isinstance(o, WireguardPeer)]
 
 
-def test_without_a_key_of_ours_nothing_is_planned_and_nobody_is_told_one() -> None:
+def test_without_a_key_of_ours_nothing_leaves_and_nobody_is_told_one() -> None:
     backend, bare = BACKENDS["wireguard"], segment(SEALED)
-    assert list(backend.plan(bare, peers(2))) == []
+    assert texts(list(backend.plan(bare, peers(2)))) == lines("""
+route blackhole 10.64.0.0/16 metric 9999
+-6 route blackhole fd64::/48 metric 9999
+""")
     assert backend.announce(bare) == {}
     assert set(unreachable(bare, peers(2)).values()) == {"this host has no WireGuard key yet"}
     assert backend.announce(here(SEALED)) == {"public_key": KEYS[1]}
