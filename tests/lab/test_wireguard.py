@@ -202,7 +202,7 @@ def test_where_a_peer_answers_from_is_its_own_affair(lab: Lab, rows: dict[str, A
     host.run(["wg", "set", link, "peer", peer, "endpoint", "192.168.50.77:4242"])
     reconcile(host)
     assert f"{peer}\t192.168.50.77:4242" in host.run(["wg", "show", link, "endpoints"]).stdout
-    wait_for(lambda: ping(lab.host("h3"), "c", address_of(rows["h1"])), 10, "it says where it is by speaking")
+    wait_for(lambda: ping(lab.host("h3"), "c", address_of(rows["h1"])), 30, "it says where it is by speaking")
     assert f"{peer}\t{lab.host('h3').address}:" in host.run(["wg", "show", link, "endpoints"]).stdout
 
 

@@ -200,6 +200,16 @@ def test_drift_is_seen_and_repaired(sides: tuple[Side, Side], spoil: Callable[[S
         assert item.satisfied_by(one.kernel.read(HOST).objects[item.key])
 
 
+def test_two_that_are_made_meet_before_anybody_sends(sides: tuple[Side, Side]) -> None:
+    """So `status` tells whether a peer is there, and after a new start nobody waits for the keys of before to expire."""
+    one, two = sides
+    make(one, *one.objects(two, 4))
+    make(two, *two.objects(one, 4))
+    for each, other in ((one, two), (two, one)):
+        key = each.peer(other, 4).key
+        wait_until(lambda: getattr(each.kernel.read(HOST).objects[key], "handshake", 0) > 0, "they have met")  # noqa: B023
+
+
 def test_a_port_in_use_is_told(sides: tuple[Side, Side]) -> None:
     one, _ = sides
     make(one, one.device)

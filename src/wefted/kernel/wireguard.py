@@ -180,8 +180,14 @@ class WireguardPeerHandler:
         self._ways = ways
 
     def create(self, wanted: WireguardPeer, tx: Transaction) -> None:
-        """Add a peer. Raises `Refused`."""
-        self._set(wanted, tx, moved=True)
+        """Add a peer, and greet it: a device that begins to keep a connection alive sends its first packet at once.
+
+        Without that, a peer that had keys with the device before this one would hear of the new one after 15 seconds of silence
+        (Rekey-Timeout and Keepalive-Timeout of the protocol). Raises `Refused`.
+        """
+        self._set(replace(wanted, keepalive=wanted.keepalive or 1), tx, moved=True)
+        if not wanted.keepalive:
+            self._set(wanted, tx, moved=False)
 
     def update(self, old: KernelObject, new: WireguardPeer, tx: Transaction) -> None:
         """Correct a peer; the place from which it answers stays unless another one is planned. Raises `Refused`."""
