@@ -49,14 +49,14 @@ class LabHost:
         self._kernels: list[LinuxKernel] = []
         self._macs = itertools.count(1)
         self.netns = self._namespace()
+        self._wireguard_key = runtime_dir.with_name("wireguard.key")
+        self._wireguard_key.write_text(WIREGUARD_KEY)
         self.kernel = self.new_kernel()
-        runtime_dir.mkdir(exist_ok=True)
-        (runtime_dir / "wireguard.key").write_text(WIREGUARD_KEY)
         self.add_link(HOST, FOREIGN)
 
     def new_kernel(self) -> LinuxKernel:
         """Return another kernel room of this host, as after a restart."""
-        self._kernels.append(LinuxKernel(runtime_dir=self.runtime_dir, home=self.netns))
+        self._kernels.append(LinuxKernel(runtime_dir=self.runtime_dir, home=self.netns, wireguard_key=self._wireguard_key))
         return self._kernels[-1]
 
     def sandbox(self) -> Netns:

@@ -98,7 +98,6 @@ class Side:
 
 def side(number: int, way: str, directory: Path) -> Side:
     found = Side(number, LabHost(directory / str(number)), way)
-    found.key.unlink()
     missing = found.kernel.probe().features
     reason = missing["wireguard-kernel"] if way == "kernel" else missing["wireguard"]
     if reason:
