@@ -64,6 +64,8 @@ missing_engines() {
   command -v ufw >/dev/null || echo ufw
   command -v firewalld >/dev/null || echo firewalld
   command -v dbus-daemon >/dev/null || echo dbus
+  command -v wireguard-go >/dev/null || echo wireguard-go
+  command -v wg >/dev/null || echo wireguard-tools
 }
 
 # The units that come with a package: Debian enables them, and the next boot would start them.

@@ -57,6 +57,11 @@ class Config:
         return Path(self.state_dir, "state.db")
 
     @property
+    def wireguard_key(self) -> Path:
+        """This host's private WireGuard key."""
+        return Path(self.state_dir, "wireguard.key")
+
+    @property
     def lock(self) -> Path:
         return Path(self.state_dir, "lock")
 

@@ -57,7 +57,13 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
     local = SqliteStore(str(config.database), alone=True)
     try:
         config = await _settled(config, local)
-        kernel: Kernel = await worker(LinuxKernel, runtime_dir=config.runtime_dir, relay=RELAY, datapath=_datapath(config))
+        kernel: Kernel = await worker(
+            LinuxKernel,
+            runtime_dir=config.runtime_dir,
+            relay=RELAY,
+            datapath=_datapath(config),
+            wireguard_key=config.wireguard_key,
+        )
         facts = await worker(kernel.probe, _advertised(config))
         node_id, name = await identity(local, config.name, str(uuid.uuid4()), socket.gethostname())
         node = Node(id=node_id, name=name, underlay=facts.underlay, device=facts.device, mtu=facts.mtu)
@@ -75,6 +81,7 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
             live=live,
             domain=_domain(config),
             open_link=_open_link,
+            find_key=partial(_public_key, config.wireguard_key),
             make_programs=partial(_programs, config.runtime_dir),
             dhcp_timeout=config.dhcp_timeout,
             docker_user=DockerUser(),
@@ -93,6 +100,12 @@ def _open_link(ns: Netns, name: str, source: IPAddress | None) -> FrameLink:
     from wefted.kernel.packet import PacketLink  # only hosts whose endpoints use DHCP need it
 
     return PacketLink(ns, name, source)
+
+
+def _public_key(own: Path, file: str) -> str:
+    from wefted.kernel.wireguardkey import public_key_of  # only hosts in networks of that backend need it
+
+    return public_key_of(own, file)
 
 
 def _programs(runtime_dir: str) -> Programs:

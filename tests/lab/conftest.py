@@ -23,8 +23,9 @@ pytest.register_assert_rewrite("wefted.testing.kernel_contract")
 
 from wefted.kernel.linux import LinuxKernel  # noqa: E402
 from wefted.kernel.netns import unshare  # noqa: E402
+from wefted.kernel.wireguardprocess import WireguardProcesses  # noqa: E402
 from wefted.model.objects import HOST, Netns  # noqa: E402
-from wefted.testing.kernel_samples import FOREIGN  # noqa: E402
+from wefted.testing.kernel_samples import FOREIGN, WIREGUARD_KEY  # noqa: E402
 
 DEADLINE = 10.0
 
@@ -48,12 +49,14 @@ class LabHost:
         self._kernels: list[LinuxKernel] = []
         self._macs = itertools.count(1)
         self.netns = self._namespace()
+        self._wireguard_key = runtime_dir.with_name("wireguard.key")
+        self._wireguard_key.write_text(WIREGUARD_KEY)
         self.kernel = self.new_kernel()
         self.add_link(HOST, FOREIGN)
 
     def new_kernel(self) -> LinuxKernel:
         """Return another kernel room of this host, as after a restart."""
-        self._kernels.append(LinuxKernel(runtime_dir=self.runtime_dir, home=self.netns))
+        self._kernels.append(LinuxKernel(runtime_dir=self.runtime_dir, home=self.netns, wireguard_key=self._wireguard_key))
         return self._kernels[-1]
 
     def sandbox(self) -> Netns:
@@ -96,6 +99,9 @@ class LabHost:
         return found
 
     def close(self) -> None:
+        processes = WireguardProcesses(self.runtime_dir / "wireguard", self.netns)
+        for link in processes.links():
+            processes.stop(link)
         for kernel in self._kernels:
             kernel.close()
         for fd in self._held.values():

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -92,7 +93,7 @@ class Loops:
                 if dirty:
                     before = self._host.node
                     report = await self._host.converge(dirty)
-                    if self._host.node != before:
+                    if self._host.node != replace(before, wireguard=self._host.node.wireguard):
                         await self._moved()
                     if report.changes:
                         log.info("repaired", extra={"changes": [str(c) for c in report.changes[:20]]})

@@ -16,6 +16,7 @@ from .none import NoneBackend
 from .udp import UdpBackend
 from .underlay import shared_addresses, widest
 from .vxlan import AutoBackend, VxlanBackend
+from .wireguard import WireguardBackend
 
 __all__ = ["BACKENDS", "shared_addresses", "unreachable", "widest"]
 
@@ -26,6 +27,7 @@ _ALL: tuple[Backend, ...] = (
     VxlanBackend(),
     IpipBackend(),
     UdpBackend(),
+    WireguardBackend(),
     AllocBackend(),
     ExtensionBackend(),
 )

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from wefted.errors import Unsupported, UsageError
 from wefted.model import options
 from wefted.model.network import Network
+from wefted.model.x25519 import decoded
 
 
 def layer(network: Network, layers: Collection[int]) -> None:
@@ -33,6 +34,12 @@ def tunnel_names(network: Network) -> None:
     first, second = options.interface(network, "device"), options.interface(network, "device6")
     if first and first == second:
         raise UsageError(f"network {network.name!r}: options device and device6 are both {first!r}", "give each its own name")
+
+
+def wireguard_key(network: Network, key: str) -> None:
+    """Raise `UsageError` for an option that is no WireGuard key; the message does not show it."""
+    if network.option(key) and decoded(network.option(key)) is None:
+        raise UsageError(f"network {network.name!r}: option {key} is no WireGuard key", "make one: wg genpsk")
 
 
 def only_ipv4(network: Network) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 
+from wefted.model.flannel_network import is_flannel
 from wefted.model.lease import Lease
 from wefted.model.network import Network, Segment
 from wefted.model.node import Node
@@ -13,6 +15,11 @@ from wefted.model.objects import IPAddress
 def local(node: Node, version: int = 0) -> IPAddress | None:
     """Return the address that our tunnels come from: the preferred one of the underlay, or its first of an IP version."""
     return next((a for a in node.addresses if version in (0, a.version)), None)
+
+
+def first(addresses: Sequence[IPAddress], version: int) -> IPAddress:
+    """Return the first address of an IP version, of addresses that have one."""
+    return next(a for a in addresses if a.version == version)
 
 
 def remote(node: Node, peer: Lease, version: int = 0) -> IPAddress | None:
@@ -53,7 +60,12 @@ def no_next_hop(segment: Segment, peer: Lease) -> str:
 
 
 def widest(network: Network, node: Node) -> IPAddress | None:
-    """Return the underlay address whose tunnel takes most of a packet: an IPv6 one where a second tunnel comes from it."""
+    """Return the underlay address whose tunnel takes most of a packet: an IPv6 one where a second tunnel comes from it.
+
+    flannel takes as much for WireGuard over IPv4, and all hosts of its networks should have one MTU.
+    """
+    if network.backend == "wireguard" and is_flannel(network):
+        return local(node, 6) or ip_address("::")
     return (local(node, 6) if network.option("device6") else None) or local(node)
 
 

@@ -3,6 +3,7 @@
 The underlay itself, host to host, is the first row: the most that a backend can reach. Each is measured as over a plain card,
 which is what a wire is like, and with all that the devices of a lab can do for the kernel (see `card`). All take turns, so that
 a slow moment hits all. The wire format of `udp` is measured three times: in the kernel, by our relay, and by a proxy in C.
+WireGuard's row says so where a process in user space does it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .forwarders import MTU, Forwarder, c_proxy, our_relay
 from .rows import Check, Report, Row, Skipped, percentile
 from .turns import machine
 
-BACKENDS = ("host-gw", "vxlan", "udp")
+BACKENDS = ("host-gw", "vxlan", "udp", "wireguard")
 MODES = {"plain-nic": "off", "offload": "on"}
 UDP, PROXY, RELAY = "udp", "udp by a C proxy", "udp by our relay"
 DEVICE = "eth0"
@@ -101,7 +102,13 @@ def _line(backend: str, sender: Host, server: Host) -> _Line:
     _serve(server, backend)
     mtu = _mtu(sender, backend, own)
     _probe(backend, sender, backend, peer, mtu)
-    return _Line(backend, backend, peer, mtu)
+    return _Line(backend + _aside(sender), backend, peer, mtu) if backend == "wireguard" else _Line(backend, backend, peer, mtu)
+
+
+def _aside(host: Host) -> str:
+    """Return what is to be said of WireGuard here."""
+    ways = {row["way"] for row in _call(host, "status")["tunnels"] if "public_key" in row}
+    return "" if ways == {"kernel"} else f" in user space ({', '.join(sorted(ways))})"
 
 
 def _probe(name: str, sender: Host, namespace: str, peer: str, mtu: int) -> None:

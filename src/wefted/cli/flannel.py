@@ -34,6 +34,7 @@ def flannel() -> None:
 @option("--public-ipv6", "public_ip6", metavar="IP", default="", help="The same for IPv6.")
 @option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
 @option("--blackhole", is_flag=True, help="Drop what is for this host's subnet while nothing of it is there.")
+@option("--key-file", metavar="FILE", default="/run/flannel/wgkey", show_default=True, help="Private key of backend wireguard.")
 @option("--subnet-file", metavar="FILE", default="/run/flannel/subnet.env", show_default=True, help="What Docker reads.")
 @option("--api", type=click.Choice(["2", "3", "auto"]), default="auto", show_default=True, help="Etcd's API that has it.")
 @json_option
@@ -57,6 +58,7 @@ def join(config: Config, /, as_json: bool, **flags: Any) -> None:
 @option("--public-ipv6", "public_ip6", metavar="IP", default="", help="The same for IPv6.")
 @option("--masquerade", is_flag=True, help="Containers leave this host with its address.")
 @option("--blackhole", is_flag=True, help="Drop what is for this host's subnets while nothing of them is there.")
+@option("--key-file", metavar="FILE", default="/run/flannel/wgkey", show_default=True, help="Private key of backend wireguard.")
 @option("--subnet-dir", metavar="DIR", default="/run/flannel/networks", show_default=True, help="Where the files NAME.env are.")
 @option("--api", type=click.Choice(["2", "3", "auto"]), default="auto", show_default=True, help="Etcd's API that has them.")
 @json_option

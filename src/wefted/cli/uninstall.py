@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from wefted.config import Config
     from wefted.runtime.resolvconf import Resolvers
 
-FILES = ("state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "docker.sock", "features.json")
+FILES = (
+    "state.db", "state.db-wal", "state.db-shm", "lock", "agent.log", "wefted.sock", "docker.sock", "features.json",
+    "wireguard.key",
+)  # fmt: skip
 FOLDERS = ("sysctl", "lent")
 
 

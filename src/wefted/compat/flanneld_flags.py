@@ -63,6 +63,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("remote-cafile", "", "not supported: each host runs its own agent", supported=False),
 )
 
+KEY_FILE = "/run/flannel/wgkey"
+
 _SYSCONFIG_NAMES = {
     "FLANNEL_ETCD_ENDPOINTS": "etcd-endpoints",
     "FLANNEL_ETCD": "etcd-endpoints",
@@ -77,6 +79,8 @@ class Settings:
     """The value of every flag, by its name."""
 
     values: Mapping[str, Any]
+    key_file: str = KEY_FILE
+    """Where the private key of backend `wireguard` is: flannel has a variable for it, and no flag."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -142,6 +146,7 @@ class Settings:
             "renew_margin": 60.0 * self["subnet-lease-renew-margin"],
             "blackhole": self["ip-blackhole-route"],
             "api": self["etcd-api"],
+            "key_file": self.key_file,
         }
 
 
@@ -156,7 +161,7 @@ def read(words: Sequence[str], environment: Mapping[str, str], sysconfig: str = 
     for variable, name in _SYSCONFIG_NAMES.items():
         if known.get(variable) and name not in given and not known.get(f"{VARIABLES}{name.upper().replace('-', '_')}"):
             given[name] = known[variable]
-    settings = Settings(overlay(given, FLAGS, known, VARIABLES))
+    settings = Settings(overlay(given, FLAGS, known, VARIABLES), known.get("WIREGUARD_KEY_FILE") or KEY_FILE)
     _check(settings)
     return settings
 

@@ -17,7 +17,7 @@ from wefted.model.network import Endpoint, Network, Segment, Subnet
 from wefted.model.objects import IPAddress, IPInterface
 from wefted.model.records import Op
 
-from . import strangers
+from . import hostkeys, strangers
 from .host import Host
 from .planner import is_island, segment_of
 
@@ -108,9 +108,11 @@ class Addressing:
     async def refresh(self) -> None:
         """Write our leases again where they were lost, or where our underlay or what we announce has changed."""
         host = self._host
-        for network in [n for n in host.view.networks.values() if not is_flannel(n)]:
+        mine = [n for n in host.view.networks.values() if not is_flannel(n)]
+        await hostkeys.learn_quietly(host, mine)
+        for network in mine:
             for lease in host.segment(network).leases:
-                current = replace(lease, underlay=host.node.addresses, data=self._announced(network))
+                current = replace(lease, underlay=host.node.addresses, data=self._announced(network) or lease.data)
                 if current != lease:
                     await self._remember(await allocator.refresh(host.cluster, current, island=is_island(network)))
 
@@ -164,6 +166,7 @@ class Addressing:
                 f"flannel network {network.name!r}: the subnet of this host does not have this address, or is full",
                 "a host has one subnet there: wefted flannel ls",
             )
+        await hostkeys.learn(host, [network])
         length = block_length(subnet.prefix, options.integer(network, "block", 0, range(1, 129)) or None)
         lease = await allocator.acquire(
             host.cluster,

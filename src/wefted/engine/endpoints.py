@@ -30,7 +30,7 @@ from .following import Following
 from .host import Host
 from .identities import Identities
 from .ifnames import free_name, prefix_of
-from .intent import free_ports, limits_from, ports_from, supported
+from .intent import free_ports, limits_from, ports_from
 from .leases import Leases
 from .operations import Connect, Disconnect, Nothing
 from .render import endpoint_json
@@ -96,7 +96,7 @@ class Endpoints:
         """Attach one container; the lock is held. Return its endpoint, and whether it is new."""
         host = self._host
         network = await host.network(request.network)
-        supported(network, host.facts)
+        await host.require(network)
         ports = ports_from(request.publish, network, request.publish_from)
         sandbox = await search.find(host.runtimes, container, request.netns)
         members = [e for e in host.of(sandbox.container) if e.network == network.name]

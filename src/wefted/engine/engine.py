@@ -14,7 +14,6 @@ from wefted.model import codec
 from wefted.model.link import Link, LinkState
 from wefted.model.nearest import guess
 from wefted.model.objects import HOST, Change
-from wefted.model.tunnel import UdpTunnel
 
 from .apply import Documents
 from .doctor import Doctor
@@ -30,6 +29,7 @@ from .publishing import Publishing
 from .reconcile import Report
 from .removal import Removal
 from .render import link_json
+from .tunnels import tunnels
 
 Handler = Callable[[Any], Awaitable[Any]]
 
@@ -139,23 +139,10 @@ class LocalEngine:
             "unreachable": self._unreachable(),
             "dns": {"address": None, "listening": [], "domain": host.domain, "names": 0, "error": ""} | host.dns,
             "kernel": {"missing": missing},
-            "tunnels": await self._tunnels(),
+            "tunnels": await tunnels(host),
             "reconcile": {"at": None, "changes": 0, "failures": []} | host.last_pass,
             "unreadable": host.view.unreadable,
         }
-
-    async def _tunnels(self) -> list[dict[str, str]]:
-        """Return how this host's UDP tunnels carry packets, and if not by programs in the kernel, why."""
-        host = self.host
-        if not any(network.backend == "udp" for network in host.view.networks.values()):
-            return []
-        state = await host.worker(host.kernel.read, HOST)
-        found = [item for item in state.objects.values() if isinstance(item, UdpTunnel) and item.link]
-        reason = host.facts.features.get("bpf", "")
-        return [
-            {"link": item.link, "local": str(item.local), "port": str(item.port), "way": item.way, "reason": reason}
-            for item in sorted(found, key=lambda item: item.link)
-        ]
 
     def _unreachable(self) -> list[dict[str, str]]:
         """Return the blocks of other hosts to which there is no way from here, or a doubtful one, and why."""

@@ -11,7 +11,7 @@ lease that it replaces [each one leaks]; hosts behind one public address are tol
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
@@ -49,6 +49,8 @@ class Keeper:
     before: Sequence[IPNetwork] = ()
     random: Random = field(default_factory=Random)
     held: FlannelLease | None = None
+    learn: Callable[[Network], Awaitable[Node]] | None = None
+    """Returns this host with the keys that a network needs."""
     revision: int = 0
     """Of the last write of its record."""
 
@@ -58,6 +60,8 @@ class Keeper:
         Raises `NotFound` without a configuration, `UsageError` for a wrong one, `Exhausted` when all is taken, `Unreachable`.
         """
         network, config = await self._configuration()
+        if self.learn is not None:
+            self.node = await self.learn(network)
         if network.backend == "host-gw":
             self._refuse_translated(network)
         for _ in range(TRIES):

@@ -16,11 +16,12 @@ from wefted.model.flannel import Config, parse
 from wefted.model.flannel_lease import FlannelLease
 from wefted.model.flannel_network import API_LABEL, CONFIG_LABEL
 from wefted.model.network import Network
+from wefted.model.node import Node
 from wefted.model.objects import HOST, IPNetwork
 from wefted.model.records import Delete, Put
 from wefted.store.flannel import FlannelStore, Mount
 
-from . import keys
+from . import hostkeys, keys
 from .flannel import Keeper, validate
 from .host import Host
 from .operations import FlannelJoin, FlannelWatch, NetworkName, Nothing
@@ -232,11 +233,16 @@ class Flannels:
         prefix = f"/{request.prefix.strip('/')}/"
         store, auto = self._store(), request.api == "auto"
         is_v2 = (api if auto else request.api) == "2"
-        store.mount(Mount(request.name, prefix, request.masquerade, request.blackhole, is_v2, auto), remembered)
+        mount = Mount(request.name, prefix, request.masquerade, request.blackhole, is_v2, auto, request.key_file)
+        store.mount(mount, remembered)
         public, public6 = self._public(request)
-        keeper = Keeper(store, request.name, self._host.node, public, public6, before)
+        keeper = Keeper(store, request.name, self._host.node, public, public6, before, learn=self._learn)
         joined = self.joined[request.name] = Joined(request, keeper)
         return joined
+
+    async def _learn(self, network: Network) -> Node:
+        await hostkeys.learn(self._host, [network])
+        return self._host.node
 
     def _store(self) -> FlannelStore:
         store = self._host.cluster
@@ -282,6 +288,7 @@ def _one_of(watch: FlannelWatch, name: str) -> FlannelJoin:
         renew_margin=watch.renew_margin,
         blackhole=watch.blackhole,
         api=watch.api,
+        key_file=watch.key_file,
     )
 
 

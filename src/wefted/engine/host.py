@@ -24,8 +24,9 @@ from wefted.model.node import HostFacts, Node
 from wefted.model.objects import IPAddress, IPNetwork, KernelObject, Key, Netns
 from wefted.model.records import OLDEST, Delete, Item, Op, Put, Snapshot
 
-from . import keys
+from . import hostkeys, keys
 from .cluster import ClusterView
+from .intent import supported
 from .places import Places
 from .planner import follows_underlay, plan_node, segment_of, uses_links
 from .reconcile import Reconciler, Report
@@ -85,6 +86,8 @@ class Host:
     """Set when an endpoint, or where this host has gateways, may have changed."""
     open_link: Callable[[Netns, str, IPAddress | None], FrameLink] | None = None
     """Opens a link of a namespace for DHCP, blocking; with an address, also for packets from it."""
+    find_key: Callable[[str], str] | None = None
+    """Returns the public WireGuard key of a file, "" for the host's own, and makes it if need be; blocking."""
     make_programs: Callable[[], Programs] | None = None
     """Makes what runs DHCP clients that are programs."""
     dhcp_timeout: float = 20.0
@@ -183,16 +186,17 @@ class Host:
     async def look(self) -> HostFacts:
         """Return the facts with the addresses, links and firewalls that the host has now; its underlay is as at the start."""
         fresh = await self.worker(self.kernel.probe)
-        return replace(
-            self.facts,
-            prefixes=fresh.prefixes,
-            links=fresh.links,
-            forward_filters=fresh.forward_filters,
-            bridge_netfilter=fresh.bridge_netfilter,
-            input_filter=fresh.input_filter,
-            unfollowed=fresh.unfollowed,
-            unread_firewall=fresh.unread_firewall,
-        )
+        return replace(fresh, device=self.facts.device, underlay=self.facts.underlay, mtu=self.facts.mtu)
+
+    async def require(self, network: Network) -> None:
+        """Raise `Unsupported` where this host lacks what a network needs; a program may have been installed since."""
+        try:
+            supported(network, self.facts)
+        except Unsupported:
+            if network.backend != "wireguard":
+                raise
+            self.facts = replace(self.facts, features=(await self.look()).features)
+            supported(network, self.facts)
 
     # -- the kernel ------------------------------------------------------------------------------------------------
 
@@ -234,6 +238,7 @@ class Host:
         """Make the kernel match; hold the lock, for a plan that is older than an attach would undo it."""
         await self.see_links(self.view.networks.values())
         await self.see_underlay()
+        await hostkeys.learn_quietly(self, self.view.networks.values())
         report = await self.worker(self.reconciler.converge, self.desired(), namespaces)
         for outcome in report.failures:
             log.warning("not done", extra={"change": str(outcome.change), "error": outcome.error})

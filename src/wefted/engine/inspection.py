@@ -11,7 +11,6 @@ from wefted.model.objects import HOST, KernelObject, Key
 from .addressing import Addressing
 from .diff import diff
 from .host import Host
-from .intent import supported
 from .operations import EndpointName, NetworkName
 from .planner import own_objects
 from .render import endpoint_json
@@ -37,7 +36,7 @@ class Inspection:
         """Raise what an attach would: `NotFound`, `Unsupported`, `Exhausted`, `Unreachable`."""
         async with self._host.lock:
             network = await self._host.network(request.name)
-            supported(network, self._host.facts)
+            await self._host.require(network)
             if not await self._addressing.has_room(network):
                 raise Exhausted(f"network {network.name!r} has no free address for this host", "detach a container: wefted ps")
         return {"network": network.name}

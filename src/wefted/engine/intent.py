@@ -26,6 +26,8 @@ from .operations import NetworkCreate
 
 NO_SUBNET = "none"
 """Stands for a network that hands out no addresses: each container gets the ones that are given with it, `--ip 10.0.0.5/24`."""
+HINTS = {"wireguard": "apt-get install wireguard-go"}
+"""What to do about features that a program brings where the kernel has not got them."""
 MINIMUM_MTU = {4: 68, 6: 1280}
 MAXIMUM_NUMBER = 0xFFFFFF
 
@@ -178,7 +180,8 @@ def _supported(needs: Iterable[str], facts: HostFacts) -> None:
     for feature in needs:
         reason = facts.features.get(feature, "")
         if reason:
-            raise Unsupported(f"this kernel has no {feature}: {reason}", "see what it has: wefted status")
+            hint = HINTS.get(feature, "see what it has: wefted status")
+            raise Unsupported(f"this kernel has no {feature}: {reason}", hint)
 
 
 def _layer(options: Mapping[str, str], layers: Collection[int], host_gateway: bool) -> int:

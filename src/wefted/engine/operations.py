@@ -177,6 +177,8 @@ class FlannelJoin:
     """Drop what is for this host's subnet while nothing of it is there."""
     api: str = "auto"
     """The version of etcd's API that has the records: `3`, `2`, or `auto` for the one that has a configuration, 3 first."""
+    key_file: str = "/run/flannel/wgkey"
+    """The private key of backend `wireguard`; made where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +198,7 @@ class FlannelWatch:
     blackhole: bool = False
     api: str = "auto"
     """The version of etcd's API whose networks are joined: `3`, `2`, or `auto` for both."""
+    key_file: str = "/run/flannel/wgkey"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

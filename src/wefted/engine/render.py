@@ -6,6 +6,7 @@ from typing import Any
 
 from wefted.drivers import DRIVERS
 from wefted.model import codec
+from wefted.model.flannel_network import without_secrets
 from wefted.model.link import Link, LinkState
 from wefted.model.network import Endpoint, Network
 from wefted.model.node import Node
@@ -18,7 +19,7 @@ def network_json(host: Host, network: Network) -> dict[str, Any]:
     members = len(host.members.get(network.name, ()))
     members += sum(e.network == network.name for _, e in host.view.endpoints_elsewhere(host.node.id))
     blocks = sorted(str(lease.block) for lease in host.view.leases_of(network.name))
-    encoded: dict[str, Any] = codec.encode(network)
+    encoded: dict[str, Any] = codec.encode(without_secrets(network))
     return encoded | {"endpoints": members, "blocks": blocks}
 
 

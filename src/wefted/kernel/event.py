@@ -16,7 +16,7 @@ from .fdb import AF_BRIDGE
 from .foreignfilter import HEADER_SIZE, SUBSYSTEM
 from .foreigngate import FIREWALL, LOADING
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RTM_DELLINK, RTM_NEWLINK, RawLink, decode, family, port_info
-from .marks import PROTOCOL, is_our_table
+from .marks import PROTOCOL, is_our_group, is_our_table
 from .neighbor import HEADER, NDA_DST, NDA_PROTOCOL, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
 from .netlink import PORTS, REPLACE, as_int, as_text, attributes
 from .nft import NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_TABLE_NAME
@@ -123,8 +123,9 @@ class TableFilter:
 
 
 def _looks(link: RawLink) -> tuple[object, ...]:
-    """Return what wefted compares: not the carrier, nor statistics."""
-    return link.name, link.up, link.mtu, link.mac, link.group, link.master, link.alias
+    """Return what wefted compares: not statistics, and the carrier only of a TUN device of ours, whose process may end."""
+    held = link.carrier and link.kind == "tun" and is_our_group(link.group)
+    return link.name, link.up, link.mtu, link.mac, link.group, link.master, link.alias, held
 
 
 def _address(kind: int, body: bytes) -> tuple[int, bool]:

@@ -27,6 +27,7 @@ BRPORT_MODE, BRPORT_ISOLATED = 4, 33
 HARDWARE = {1: "ether", 32: "infiniband", 772: "loopback"}
 """ARPHRD_* (linux/if_arp.h)."""
 IFF_UP = 0x1
+IFF_LOWER_UP = 0x10000
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATISTICS = 0x8
 """RTEXT_FILTER_SKIP_STATS: they are most of a link's bytes, and we use none."""
@@ -55,6 +56,8 @@ class RawLink:
     """ARPHRD_*, a key of `HARDWARE` where we have a word for it."""
     xdp: int = 0
     """The identifier of its XDP program."""
+    carrier: bool = True
+    """Of a TUN device: whether a process has it open."""
 
 
 def header(index: int = 0, flags: int = 0, change: int = 0, family: int = 0) -> bytes:
@@ -135,6 +138,7 @@ def decode(body: bytes) -> RawLink:
     return RawLink(
         index=index,
         up=bool(flags & IFF_UP),
+        carrier=bool(flags & IFF_LOWER_UP),
         name=as_text(found.get(IFLA_IFNAME)),
         mtu=as_int(found.get(IFLA_MTU)),
         mac=as_mac(found.get(IFLA_ADDRESS)),

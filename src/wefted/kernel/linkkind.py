@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from wefted.model.link import Bridge, Dummy, Ipip, Ipoib, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
 from wefted.model.objects import Netns
 from wefted.model.tunnel import Tun
+from wefted.model.wireguard import Wireguard
 
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RawLink
 from .netlink import Refused, as_int, attribute, attributes, be16, u8, u16, u32
@@ -172,6 +173,11 @@ def _tun(raw: RawLink, names: Names) -> Tun:
     return Tun(ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias)
 
 
+def _wireguard(raw: RawLink, names: Names) -> Wireguard:
+    """Return what the link alone says; `wefted.kernel.wireguard` knows the rest."""
+    return Wireguard(ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, port=0, public_key="", intact=False)
+
+
 def _choice(modes: Mapping[str, int], mode: str) -> int:
     if mode not in modes:
         raise Refused(errno.EINVAL, f"mode {mode!r} is none of {', '.join(modes)}")
@@ -189,6 +195,7 @@ KINDS: dict[type[Link], Kind] = {
     Ipip: Kind("ipip", _ipip_data, _ipip, "", ("local",)),
     Vxlan: Kind("vxlan", _vxlan_data, _vxlan, "device", ("vni", "local", "device", "port", "learning", "gbp")),
     Tun: Kind("tun", _no_data, _tun),
+    Wireguard: Kind("wireguard", _no_data, _wireguard),
 }
 """A new kind of link is one line here."""
 

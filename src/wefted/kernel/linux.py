@@ -33,6 +33,7 @@ from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Netns, O
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route, Rule
 from wefted.model.shaping import Shaper
 from wefted.model.tunnel import Tun, UdpPeer, UdpTunnel
+from wefted.model.wireguard import Wireguard, WireguardPeer
 
 from .address import AddressHandler, read_addresses
 from .command import CommandHandler
@@ -58,6 +59,7 @@ from .udp import UdpPeerHandler, UdpTunnelHandler, UdpWays
 from .udprelay import UdpRelays
 from .udptunnel import UdpPrograms
 from .watch import Watch
+from .wireguard import WireguardHandler, WireguardPeerHandler, WireguardWays
 
 _LINKS = LinkHandler()
 _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
@@ -90,7 +92,8 @@ class LinuxKernel:
 
     `home` is the namespace that counts as the host's own, by default that of the thread that constructs this. What must be
     remembered until a reboot (the sysctls of before) is kept below `runtime_dir`. `relay` is how the process is started that
-    carries UDP tunnels where programs cannot; with `datapath` "relay" it always does.
+    carries UDP tunnels where programs cannot; with `datapath` "relay" it always does. `wireguard_key` is the file of this
+    host's private key, by default one in `runtime_dir`.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class LinuxKernel:
         home: Netns = HOST,
         relay: Sequence[str] = (),
         datapath: str = "auto",
+        wireguard_key: str | Path = "",
     ) -> None:
         self._spaces = Namespaces(home)
         self._socket = self._spaces.socket(self._spaces.home_fd)
@@ -110,10 +114,18 @@ class LinuxKernel:
         self._prober = Prober(Path(runtime_dir), self._spaces, self._firewall, datapath)
         relays = UdpRelays(Path(runtime_dir), home, relay)
         self._udp = UdpWays(UdpPrograms(self._spaces), relays, lambda: self._prober.features()["bpf"])
+        self._wireguard = WireguardWays(
+            self._spaces,
+            Path(runtime_dir),
+            home,
+            Path(wireguard_key or Path(runtime_dir, "wireguard.key")),
+            lambda: self._prober.features()["wireguard-kernel"],
+        )
         self._watch = Watch(self._spaces, self._firewall)
         self._handlers = MappingProxyType({
             **_HANDLERS, MovedLink: MovedLinkHandler(Path(runtime_dir), self._spaces, self._fault),
             Tun: TunHandler(self._spaces), UdpTunnel: UdpTunnelHandler(self._udp), UdpPeer: UdpPeerHandler(self._udp),
+            Wireguard: WireguardHandler(self._wireguard, self._spaces), WireguardPeer: WireguardPeerHandler(self._wireguard),
             Command: self._commands, Sysctl: self._sysctls, NftTable: self._firewall, NftElement: self._firewall,
         })  # fmt: skip
         self._sandbox_sends = 0
@@ -241,7 +253,7 @@ class LinuxKernel:
     def _netlink_objects(self, ns: Netns) -> Iterator[KernelObject]:
         with self._sandbox(ns) as sock:
             reading = Reading(ns, sock, self._socket, self._watch.netns_of)
-            for reader in (*_READERS, self._udp.read):
+            for reader in (*_READERS, self._udp.read, self._wireguard.read):
                 yield from reader(reading)
 
     @contextmanager

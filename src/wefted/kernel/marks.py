@@ -8,6 +8,8 @@
     port's VLAN             filters "wefted vlan N", or the VLAN itself on a port of ours; they go with the port
     UDP tunnel              filters "wefted udp ...", also on links of others; the XDP program's name `underlay_xdp`
     peer of a UDP tunnel    in the maps of those filters' programs
+    WireGuard device        the link; where a process has it, a folder of the runtime directory says which
+    peer of WireGuard       every one of a device of ours
     address                 IFA_PROTO = PROTOCOL                        in the create call (Linux >= 5.18)
     route                   rtm_protocol = PROTOCOL                     in the create call
     rule                    FRA_PROTOCOL = PROTOCOL                     in the create call

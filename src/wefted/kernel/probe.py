@@ -18,7 +18,7 @@ from wefted.errors import UsageError
 from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import IPAddress, IPInterface
 
-from . import portvlan, tun
+from . import portvlan, tun, wireguardprocess
 from .address import dump
 from .bpf import udp
 from .foreigngate import DECIDING
@@ -30,7 +30,7 @@ from .netns import Namespaces, unshare
 from .nft import Firewall
 from .route import default_links
 
-LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib")
+LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib", "wireguard-kernel")
 TRIED = (*LINK_FEATURES, "port-vlan", "tun")
 """What is found by trying it in a namespace of its own."""
 _LOOPBACK = 1
@@ -85,11 +85,23 @@ class Prober:
             known = self._recall()
             missing = [name for name in TRIED if name not in known]
             found = _try_links(missing) if missing else {}
-            self._features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
-            self._features["bpf"] = self._programs_missing(self._features["port-vlan"])
+            features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
             if missing:
-                self._remember([name for name in TRIED if not self._features[name]])
+                self._remember([name for name in TRIED if not features[name]])
+            features["wireguard-kernel"] = features["wireguard-kernel"] or self._told_otherwise()
+            self._features = features | {"bpf": self._programs_missing(features["port-vlan"])}
+        if self._features.get("wireguard", "not looked for"):  # what is missing may have been installed
+            self._features = {**self._features, "wireguard": self._wireguard_missing(self._features)}
         return self._features
+
+    def _told_otherwise(self) -> str:
+        """Return why a process does WireGuard where the kernel could."""
+        return "the setting datapath is relay" if self._datapath == "relay" and not wireguardprocess.missing() else ""
+
+    def _wireguard_missing(self, features: Mapping[str, str]) -> str:
+        """Return why neither the kernel nor a process can do WireGuard."""
+        program = features["tun"] or wireguardprocess.missing()
+        return f"{features['wireguard-kernel']}, and {program}" if features["wireguard-kernel"] and program else ""
 
     def _programs_missing(self, hooks_missing: str) -> str:
         """Return why programs cannot carry tunnels; tried each time, since that takes a few milliseconds."""
@@ -141,12 +153,17 @@ def _attempt(names: list[str]) -> dict[str, str]:
     try:
         base_index = _index(sock) if sock.transact([base])[0].errno == 0 else _LOOPBACK
         links = [name for name in names if name in LINK_FEATURES]
-        replies = sock.transact([_message(name, f"try-{name}", base_index) for name in links])
+        replies = sock.transact([_message(_kind(name), f"try-{_kind(name)}", base_index) for name in links])
         programs = {"port-vlan": portvlan.missing(sock, base_index)} if "port-vlan" in names else {}
         devices = {"tun": tun.missing("try-tun")} if "tun" in names else {}
     finally:
         sock.close()
-    return programs | devices | {name: _reason(name, reply) for name, reply in zip(links, replies, strict=True)}
+    return programs | devices | {name: _reason(_kind(name), reply) for name, reply in zip(links, replies, strict=True)}
+
+
+def _kind(feature: str) -> str:
+    """Return the kind of link that is a feature's; what a program may do as well has the kernel's name besides."""
+    return feature.removesuffix("-kernel")
 
 
 def _index(sock: NetlinkSocket) -> int:

@@ -53,7 +53,7 @@ class Programs:
             path.chmod(0o700 if text.startswith("#!") else 0o600)
         child = _start(ns, words, folder)
         self._children[child.pid] = child
-        (folder / "process").write_text(f"{child.pid} {_started(child.pid)}")
+        (folder / "process").write_text(f"{child.pid} {_fields(child.pid)[19]}")  # it may have ended already
         return child.pid
 
     def running(self, name: str) -> int:
@@ -132,10 +132,15 @@ def _start(ns: Netns, argv: Sequence[str], folder: Path) -> subprocess.Popen[byt
 
 def _started(pid: int) -> int:
     """Return when a process started, in ticks since boot. Raises `OSError` without one; a zombie is none."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = _fields(pid)
     if fields[0] == "Z":
         raise ProcessLookupError(pid)
     return int(fields[19])
+
+
+def _fields(pid: int) -> list[str]:
+    """Return what proc(5) says of a process, from its state on; also of one that has ended and was not waited for."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -25,7 +25,7 @@ class Translation:
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """Where a key goes (an option, or with `is_field` a parameter) and how its value is read."""
+    """Where a key goes (an option, or with `is_field` a parameter) and how its value is read; None says nothing."""
 
     target: str
     read: Callable[[str, str], Any]
@@ -43,6 +43,8 @@ def translated(pairs: Iterable[tuple[str, str]]) -> Translation:
         place: dict[str, Any] = fields if word is not None and word.is_field else options
         target = key if word is None else word.target
         value = text if word is None else word.read(key, text)
+        if value is None:
+            continue
         if place.setdefault(target, value) != value:
             raise UsageError(f"option {key}={text} contradicts another one about {target}", "leave one of them out")
     return Translation(options, fields)
@@ -59,6 +61,11 @@ def _boolean(key: str, text: str) -> bool:
 
 def _switch(key: str, text: str) -> str:
     return "on" if _boolean(key, text) else "off"
+
+
+def _encrypting(key: str, text: str) -> str | None:
+    """Return the backend that encrypts. Docker's overlay takes the bare key for a yes."""
+    return "wireguard" if not text or _boolean(key, text) else None
 
 
 def _bytes(key: str, text: str) -> int:
@@ -100,6 +107,7 @@ WORDS: Mapping[str, _Word] = {
     f"{PREFIX}bridge.name": _Word("name", _same),
     f"{PREFIX}container_iface_prefix": _Word("ifprefix", _same),
     f"{PREFIX}driver.overlay.vxlanid_list": _Word("vni", _number_of_the_network),
+    "encrypted": _Word("backend", _encrypting, is_field=True),
     "macvlan_mode": _Word("mode", _same),
     "ipvlan_mode": _Word("mode", _same),
 }
@@ -112,5 +120,4 @@ _REFUSED: Mapping[str, str] = {
     f"{PREFIX}host_ipv4": "containers leave by the address that the host's route has",
     f"{PREFIX}host_ipv6": "containers leave by the address that the host's route has",
     "ipvlan_flag": "ipvlan is in its bridge flag here",
-    "encrypted": "the traffic of a tunnel is not encrypted by an option",
 }

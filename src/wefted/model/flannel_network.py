@@ -6,8 +6,10 @@ flannel knows stands in two labels, so that nothing is lost on the way back.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from wefted.errors import UsageError
@@ -22,6 +24,7 @@ PREFIX_LABEL, CONFIG_LABEL, API_LABEL = "flannel.prefix", "flannel.config", "fla
 STRANGER = "flannel:"
 """Begins the id of a node of which nothing but its public address is known: it runs flanneld."""
 
+HIDDEN = "(secret)"
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 _OPTIONS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
@@ -44,18 +47,24 @@ _OPTIONS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
 
 _DATA: Mapping[str, Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "vxlan": {"vni": ("VNI", int), "vtep_mac": ("VtepMAC", str)},
-    "wireguard": {"public_key": ("PublicKey", str), "port": ("Port", int)},
+    "wireguard": {"public_key": ("PublicKey", str)},
 }
 """What a lease of a backend announces -> flannel's key and type, in the order in which flannel writes them."""
 
 
-def network_of(name: str, prefix: str, text: str, masquerade: bool, blackhole: bool = False, is_v2: bool = False) -> Network:
+def network_of(
+    name: str, prefix: str, text: str, masquerade: bool, blackhole: bool = False, is_v2: bool = False, key_file: str = ""
+) -> Network:
     """Return the network that a configuration describes. Raises `UsageError`.
 
-    flannel lets everybody reach the containers; masquerading (`-ip-masq`) and dropping what is for none of them
-    (`-ip-blackhole-route`) are each host's own choice. `is_v2` tells that its records are in etcd's API v2.
+    flannel lets everybody reach the containers; masquerading (`-ip-masq`), dropping what is for none of them
+    (`-ip-blackhole-route`) and where its WireGuard key is (`WIREGUARD_KEY_FILE`) are each host's own choice. `is_v2` tells that
+    its records are in etcd's API v2.
     """
     config = parse(text, f"{prefix}config")
+    own = {"blackhole": "on"} if blackhole else {}
+    if config.backend_type == "wireguard" and key_file:
+        own["key_file"] = key_file
     return Network(
         name=name,
         driver="bridge",
@@ -65,7 +74,7 @@ def network_of(name: str, prefix: str, text: str, masquerade: bool, blackhole: b
         masquerade=masquerade,
         isolated=False,
         exposed=True,
-        options=tuple(sorted({**_options(config), **({"blackhole": "on"} if blackhole else {})}.items())),
+        options=tuple(sorted((_options(config) | own).items())),
         labels=(*(((API_LABEL, "2"),) if is_v2 else ()), (CONFIG_LABEL, text), (PREFIX_LABEL, prefix)),
     )
 
@@ -74,11 +83,35 @@ def _devices(config: Config, options: Mapping[str, str]) -> dict[str, str]:
     """Return what flannel calls the devices of a backend; IPv6 has one of its own, over IPv6."""
     if config.backend_type == "ipip":
         return {"device": "flannel.ipip"}
-    if config.backend_type != "vxlan":
-        return {}
     versions = {each.network.version for each in config.ranges}
-    names = {4: ("device", f"flannel.{options['vni']}"), 6: ("device6", f"flannel-v6.{options['vni']}")}
+    if config.backend_type == "wireguard":
+        names = {4: ("device", "flannel-wg"), 6: ("device6", "flannel-wg-v6")}
+        versions = versions if options["mode"] == "separate" else {4}
+    elif config.backend_type == "vxlan":
+        names = {4: ("device", f"flannel.{options['vni']}"), 6: ("device6", f"flannel-v6.{options['vni']}")}
+    else:
+        return {}
     return dict(names[version] for version in versions)
+
+
+def without_secrets(network: Network) -> Network:
+    """Return a network as it may be shown: flannel's pre-shared key is a part of its configuration."""
+    psk = network.option("psk")
+    if not psk:
+        return network
+    options = tuple((key, HIDDEN if key == "psk" else value) for key, value in network.options)
+    # JSON may write the same text in several ways, so it is written anew
+    labels = tuple((key, _hidden(value) if key == CONFIG_LABEL else value) for key, value in network.labels)
+    return replace(network, options=options, labels=labels)
+
+
+def _hidden(text: str) -> str:
+    """Return a configuration whose pre-shared keys, in whatever case, are not shown."""
+
+    def inner(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: HIDDEN if key.lower() == "psk" else value for key, value in pairs}
+
+    return json.dumps(json.loads(text, object_pairs_hook=inner))
 
 
 def is_flannel(network: Network) -> bool:

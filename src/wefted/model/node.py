@@ -28,9 +28,16 @@ class Node:
     resolvers: tuple[IPAddress, ...] = ()
     """The name servers that its container engines ask in their containers' name."""
 
+    wireguard: tuple[tuple[str, str], ...] = ()
+    """Its public WireGuard keys by the file that has the private one; "" is the host's own file."""
+
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
         return tuple(i.ip for i in self.underlay)
+
+    def public_key(self, file: str = "") -> str:
+        """Return the public WireGuard key whose private one is in `file`, "" while there is none."""
+        return dict(self.wireguard).get(file, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,8 @@ class HostFacts:
     underlay: tuple[IPInterface, ...] = ()
     mtu: int = 1500
     features: Mapping[str, str] = field(default_factory=dict)
-    """Keys: bridge veth macvlan dummy ipvlan vlan vxlan ipip ipoib port-vlan tun bpf nft. Value "" = present."""
+    """Keys: bridge veth macvlan dummy ipvlan vlan vxlan ipip ipoib port-vlan tun bpf nft wireguard (by the kernel or by a
+    program), wireguard-kernel. Value "" = present."""
     prefixes: tuple[IPInterface, ...] = ()
     """Every address of the host that is not ours: a new subnet must not overlap their networks."""
     links: tuple[HostLink, ...] = ()

@@ -149,12 +149,19 @@ def network_of(identifier: str, generic: Mapping[str, str], internal: bool) -> D
     mtu = options.pop("mtu", "") or str(found.fields.get("mtu", ""))
     name = options.pop("network", "")
     said = {word: _truth(word, options.pop(word)) for word in ("internal", "masquerade", "isolated") if word in options}
+    encrypting = found.fields.get("backend", "")
+    backend = options.pop("backend", "") or encrypting
+    if encrypting not in ("", backend):
+        raise UsageError(
+            f"option encrypted contradicts backend={backend}: what {backend} sends can be read on the way",
+            f"leave backend out, or choose {encrypting}",
+        )
     said = {word: found.fields[word] for word in ("internal", "masquerade") if word in found.fields} | said
     return DockerNetwork(
         id=identifier,
         name=spec.network_name(name) if name else "",
         driver=options.pop("driver", ""),
-        backend=options.pop("backend", ""),
+        backend=backend,
         mtu=spec.mtu(mtu) if mtu else 0,
         internal=internal or said.get("internal", False),
         masquerade=said.get("masquerade", True),

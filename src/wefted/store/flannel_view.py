@@ -31,6 +31,8 @@ class Mount:
     """Whether its records are in etcd's API v2."""
     auto: bool = False
     """Whether it is looked for in the other API where this one has no configuration."""
+    key_file: str = ""
+    """Where this host's WireGuard key is."""
 
     @property
     def api(self) -> str:
@@ -94,7 +96,7 @@ class View:
 
     def _described(self, text: str) -> Network:
         mount = self.mount
-        return network_of(mount.name, mount.prefix, text, mount.masquerade, mount.blackhole, mount.is_v2)
+        return network_of(mount.name, mount.prefix, text, mount.masquerade, mount.blackhole, mount.is_v2, mount.key_file)
 
     def blocks(self, key: str) -> Iterator[Item]:
         """Yield the items of the blocks that a key names; without a value where its lease is gone or unreadable.

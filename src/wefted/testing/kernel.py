@@ -20,13 +20,31 @@ from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Key, Net
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 from wefted.model.shaping import Shaper
 from wefted.model.tunnel import UdpPeer, UdpTunnel
+from wefted.model.wireguard import Wireguard, WireguardPeer
 
 Place = tuple[Netns, str]
 
 FEATURES = dict.fromkeys(
-    ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib", "port-vlan", "tun", "bpf", "nft"), ""
+    (
+        "bridge",
+        "veth",
+        "macvlan",
+        "dummy",
+        "ipvlan",
+        "vlan",
+        "vxlan",
+        "ipip",
+        "ipoib",
+        "port-vlan",
+        "tun",
+        "bpf",
+        "nft",
+        "wireguard",
+        "wireguard-kernel",
+    ),
+    "",
 )
-_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper, UdpTunnel, UdpPeer)
+_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper, UdpTunnel, UdpPeer, WireguardPeer)
 
 
 class _Refusal(Exception):
@@ -232,6 +250,8 @@ class FakeKernel:
             self._need_link(new.ns, new.device)
         if isinstance(new, UdpPeer) and ("udp tunnel", new.ns, new.link) not in self._spaces[new.ns]:
             raise _Refusal(errno.ENOENT, f"there is no UDP tunnel at {new.link}")
+        if isinstance(new, WireguardPeer) and not isinstance(self._find(("link", new.ns, new.link)), Wireguard):
+            raise _Refusal(errno.ENODEV, f"there is no WireGuard device {new.link}")
         if isinstance(new, Route):
             self._check_route(new)
         if isinstance(new, ForwardingEntry) and not isinstance(self._find(("link", new.ns, new.link)), Vxlan):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -11,8 +12,10 @@ from wefted.model.firewall import NftElement, NftTable, Sysctl
 from wefted.model.link import Bridge, Dummy, Ipip, Ipvlan, LinkState, Macvlan, MovedLink, PortVlan, Veth, Vlan, Vxlan
 from wefted.model.objects import KernelObject, Netns
 from wefted.model.route import FLOOD, Address, ForwardingEntry, Neighbor, Route, Rule
+from wefted.model.secret import Secret
 from wefted.model.shaping import Shaper
 from wefted.model.tunnel import Tun, UdpPeer, UdpTunnel
+from wefted.model.wireguard import Wireguard, WireguardPeer
 
 BODY = """
 set networks4 { type ipv4_addr; flags interval; }
@@ -55,6 +58,15 @@ TUNNEL = UdpTunnel(
 )  # fmt: skip
 TUNNEL6 = replace(TUNNEL, local=ip_address("2001:db8::1"), bridge="", blocks=(ip_network("fd05:1::/64"),))
 TABLE = NftTable(body=BODY)
+WIREGUARD_KEY = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo="
+"""The private key of the samples' host, which is that of Alice in RFC 7748, section 6.1."""
+WIREGUARD = Wireguard(  # where programs listen is one folder for all namespaces of the machine
+    name=f"wg-{os.getpid()}", port=51820, mtu=1420, public_key="hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
+)
+WIREGUARD_PEER = WireguardPeer(
+    link=WIREGUARD.name, public_key="3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=", remote=ip_address("192.0.2.2"), port=51820,
+    allowed=(ip_network("10.5.2.0/24"), ip_network("10.5.3.0/24"), ip_network("fd05:2::/64")),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -221,6 +233,15 @@ SAMPLES: dict[str, Make] = {
         UdpPeer(link=TUN.name, block=ip_network("fd05:2::/64"), remote=ip_address("2001:db8::2"), port=8285),
         (TUN, TUNNEL6),
         feature="tun",
+    ),
+    "wireguard": lambda ns: Sample(WIREGUARD, (), replace(WIREGUARD, port=51821, mtu=1400, fwmark=7), "wireguard"),
+    "wireguard peer": lambda ns: Sample(
+        WIREGUARD_PEER, (WIREGUARD,),
+        replace(WIREGUARD_PEER, remote=ip_address("2001:db8::2"), port=1, allowed=(ip_network("10.5.4.0/24"),), keepalive=25),
+        "wireguard",
+    ),
+    "wireguard peer with a pre-shared key": lambda ns: Sample(
+        replace(WIREGUARD_PEER, psk=Secret(WIREGUARD_KEY), keepalive=25), (WIREGUARD,), WIREGUARD_PEER, "wireguard"
     ),
     "forwarding entry": lambda ns: Sample(
         ForwardingEntry(link=VXLAN.name, mac="02:00:00:00:04:01", remote=ip_address("192.0.2.9")), (VXLAN,), feature="vxlan"

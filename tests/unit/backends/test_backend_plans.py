@@ -255,6 +255,7 @@ def test_what_cannot_be_reached_is_told_and_not_planned(backend: str, peer: Node
         ("auto", 50, 70),
         ("ipip", 20, 20),
         ("udp", 28, 48),
+        ("wireguard", 60, 80),
     ],
 )
 def test_overhead(backend: str, v4: int, v6: int) -> None:

@@ -215,3 +215,13 @@ def test_a_subnet_that_another_host_has_is_refused() -> None:
     mk_docker_opts._own_subnet("10.1.74.1/24", routes + own)
     with pytest.raises(mk_docker_opts.Mistake, match=r"10\.1\.74\.0/24 is reached through another host"):
         mk_docker_opts._own_subnet("10.1.74.1/24", routes + foreign)
+
+
+@pytest.mark.parametrize(
+    ("environment", "file"), [({}, "/run/flannel/wgkey"), ({"WIREGUARD_KEY_FILE": "/etc/wgkey"}, "/etc/wgkey")]
+)
+def test_the_key_of_wireguard_is_where_flannels_variable_says(environment: dict[str, str], file: str) -> None:
+    assert [join["key_file"] for join in read([], environment).joins] == [file]
+    watch = read(["-watch-networks"], environment).watch
+    assert watch is not None
+    assert watch["key_file"] == file

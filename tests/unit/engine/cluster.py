@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
 from ipaddress import ip_interface
 from typing import Any
 
 from wefted.engine.engine import LocalEngine
 from wefted.engine.host import Host
 from wefted.engine.worker import Worker
-from wefted.errors import Unreachable
+from wefted.errors import Unreachable, UsageError
 from wefted.interfaces import Store
 from wefted.ipam.allocator import AddressBook
 from wefted.model.link import LinkState
 from wefted.model.node import HostFacts, Node
 from wefted.model.objects import Netns
 from wefted.model.records import Item, Op, Snapshot
+from wefted.model.x25519 import encoded
 from wefted.store.memory import MemoryStore
 from wefted.testing.kernel import FEATURES, FakeKernel
 from wefted.testing.runtime import FakeRuntime
@@ -59,6 +61,8 @@ class Member:
         self.kernel.add_link(LinkState(name="eth0", mtu=1500, mac=f"02:00:00:00:00:{number:02x}"))
         self.runtime = FakeRuntime()
         self.engine: LocalEngine
+        self.life = 1
+        """Of its disk: another one has other keys. 0: the keys are damaged."""
 
     async def start(self) -> LocalEngine:
         """Open an engine on what is there, as a start of the agent does."""
@@ -75,10 +79,17 @@ class Member:
             runtimes={"netns": self.runtime},
             book=AddressBook(self.local, grace=0),
             shared=True,
+            find_key=self.public_key,
         )
         await host.load()
         self.engine = LocalEngine(host)
         return self.engine
+
+    def public_key(self, file: str) -> str:
+        """Return its WireGuard key of a file."""
+        if not self.life:
+            raise UsageError(f"{file or 'its own file'} has no WireGuard key")
+        return encoded(sha256(f"{self.number} {file} {self.life}".encode()).digest())
 
     async def call(self, operation: str, **parameters: Any) -> Any:
         return await self.engine.call(operation, parameters)

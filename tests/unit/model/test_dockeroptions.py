@@ -52,7 +52,15 @@ def test_what_is_wrong_is_told(pairs: list[tuple[str, str]], told: str) -> None:
         translated(pairs)
 
 
-@pytest.mark.parametrize("key", [f"{BRIDGE}inhibit_ipv4", f"{BRIDGE}trusted_host_interfaces", "encrypted", "ipvlan_flag"])
+@pytest.mark.parametrize(
+    ("text", "fields"), [("true", {"backend": "wireguard"}), ("", {"backend": "wireguard"}), ("false", {})]
+)
+def test_encrypted_chooses_the_backend_that_does_it(text: str, fields: dict[str, str]) -> None:
+    """Docker's overlay takes the key alone for a yes."""
+    assert translated([("encrypted", text)]).fields == fields
+
+
+@pytest.mark.parametrize("key", [f"{BRIDGE}inhibit_ipv4", f"{BRIDGE}trusted_host_interfaces", "ipvlan_flag"])
 def test_what_has_no_counterpart_is_refused_with_a_way_out(key: str) -> None:
     with pytest.raises(Unsupported, match="no counterpart") as refused:
         translated([(key, "x")])

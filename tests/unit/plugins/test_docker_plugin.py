@@ -211,12 +211,21 @@ class TestWrongNetworks:
             ({"com.docker.network.driver.mtu": "x"}, "not a number of bytes"),
             ({"network": "a b"}, "network name"),
             ({"masquerade": "perhaps"}, "neither true nor false"),
+            ({"encrypted": "true", "backend": "vxlan"}, "can be read on the way"),
+            ({"encrypted": "true", "layer": "2"}, "joins hosts at layer 3, not 2"),
         ],
     )
     async def test_they_are_refused_when_they_are_made(self, hosts, options, why):
         with pytest.raises(Refused, match=why):
             await hosts[0].network("net1", options)
         assert await hosts[0].member.call("network.list") == []
+
+    @pytest.mark.parametrize("options", [{"encrypted": "true"}, {"encrypted": "", "backend": "wireguard"}])
+    async def test_encrypted_is_the_backend_that_encrypts(self, hosts, options):
+        network = await hosts[0].network("net1", options)
+        await hosts[0].run(network, "e1")
+        (found,) = await hosts[0].member.call("network.list")
+        assert found["backend"] == "wireguard"
 
     async def test_what_another_host_has_made_differently_is_told(self, hosts):
         await hosts[0].network("net1", VXLAN)
