@@ -5,8 +5,9 @@
 //   bridge_out   ingress of the bridge       the same for what containers send, before the stack has any work with it
 //   underlay_xdp XDP of the underlay         takes the outer headers off before the card's packets are merged (GRO)
 //   underlay_in  ingress of the underlay     delivers what XDP has unwrapped, and unwraps itself where there is no XDP
+//   sums_in      ingress of a veth           sends on what the kernel has cut and summed there, where the underlay would not
 //
-// The four share their maps. Whatever a program cannot do (too long a packet, a TTL at its end, no neighbour yet, a service of
+// They share their maps. Whatever a program cannot do (too long a packet, a TTL at its end, no neighbour yet, a service of
 // the host) it leaves to the kernel's stack, which answers as it always does. See docs/design/udp.md.
 //
 // Helpers are declared here by their numbers (linux/bpf.h, ___BPF_FUNC_MAPPER), so that nothing but the kernel's own headers is
@@ -80,6 +81,7 @@ struct tunnel {
 	struct address local;
 	__u32 source;		// IPv4 address of the TUN device, for ICMP; 0 for none
 	__u32 native;		// for the loader alone: 1 with underlay_xdp, 2 where the card refused it
+	__u32 sums;		// what is wrapped goes by this link, which cuts and sums it; 0: straight to the underlay
 };
 
 SEC("maps") struct definition owners = {BPF_MAP_TYPE_LPM_TRIE, sizeof(struct prefix), sizeof(struct owner), 65536, BPF_F_NO_PREALLOC};
@@ -172,6 +174,26 @@ INLINE __u16 ip_checksum(struct iphdr *ip)
 	return ~((sum & 0xffff) + (sum >> 16));
 }
 
+// Send wrapped packets on: to the next hop, or first through the veth whose end `sums_in` needs to know the underlay.
+INLINE int leave(struct __sk_buff *skb, const struct tunnel *tunnel)
+{
+	if (!tunnel->sums)
+		return redirect_neigh(tunnel->underlay, 0, 0, 0);
+	struct ethhdr eth = {.h_proto = tunnel->version == 4 ? htons(ETH_P_IP) : htons(ETH_P_IPV6)};
+	memcpy(eth.h_source, &tunnel->underlay, sizeof(tunnel->underlay));
+	if (store_bytes(skb, 0, &eth, sizeof(eth), 0))
+		return TC_ACT_SHOT;
+	return redirect(tunnel->sums, 0);
+}
+
+SEC("classifier") int sums_in(struct __sk_buff *skb)
+{
+	__u32 underlay;
+	if (load_bytes(skb, ETH_ALEN, &underlay, sizeof(underlay)))
+		return TC_ACT_SHOT;
+	return redirect_neigh(underlay, 0, 0, 0);
+}
+
 // Put the outer headers before the inner packet, which begins behind an Ethernet header, and send it to the owner's host.
 INLINE int wrap(struct __sk_buff *skb, const struct tunnel *tunnel, const struct owner *to)
 {
@@ -200,7 +222,7 @@ INLINE int wrap(struct __sk_buff *skb, const struct tunnel *tunnel, const struct
 		if (store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0))
 			return TC_ACT_SHOT;
 	}
-	return redirect_neigh(tunnel->underlay, 0, 0, 0);
+	return leave(skb, tunnel);
 }
 
 // ICMP (RFC 792), net unreachable, from the TUN device's address and into that device, as flannel's proxy answers.
