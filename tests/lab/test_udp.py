@@ -235,16 +235,31 @@ def test_packets_pass_while_the_agent_is_dead(lab: Lab, containers: dict[str, st
     [
         ("tc", "qdisc", "del", "dev", "flannel0", "clsact"),
         ("tc", "qdisc", "del", "dev", "eth0", "clsact"),
+        ("tc", "filter", "del", "dev", "flannel0", "egress"),
+        ("tc", "filter", "del", "dev", "eth0", "ingress", "pref", "30566"),
+        ("ip", "link", "set", "dev", "eth0", "xdp", "off"),
         ("ip", "link", "del", "flannel0"),
     ],
-    ids=["out", "in", "device"],
+    ids=["hooks out", "hooks in", "filters out", "filter in", "xdp", "device"],
 )
-def test_what_somebody_removes_comes_back(lab: Lab, containers: dict[str, str], words: tuple[str, ...]) -> None:
+def test_what_somebody_removes_comes_back_within_a_second(lab: Lab, containers: dict[str, str], words: tuple[str, ...]) -> None:
     host = lab.host("h1")
+    before = programs(host)
+    assert before["xdp"]
     host.run(list(words))
-    reconcile(host)
+    assert programs(host) != before
+    wait_for(lambda: programs(host) == before, 1, "the programs are back")
     assert ping(host, "c", containers["h2"])
-    assert wefted(host, "plan") == {"changes": []}
+    wait_for(lambda: wefted(host, "plan") == {"changes": []}, 5, "nothing is left to do")
+
+
+def programs(host: Host) -> dict[str, bool]:
+    """Return where programs are."""
+    filters = {
+        f"{device} {hook}": "wefted udp" in host.run(["tc", "filter", "show", "dev", device, hook], check=False).stdout
+        for device, hook in (("flannel0", "egress"), ("eth0", "ingress"))
+    }
+    return {**filters, "xdp": "xdp" in host.run(["ip", "link", "show", "dev", "eth0"]).stdout}
 
 
 def reconcile(host: Host) -> None:

@@ -42,6 +42,8 @@ SHAPER_HANDLE = PROTOCOL << 16
 
 ALIAS_MOVED = "wefted moved from "
 UDP_FILTER = "wefted udp "
+VLAN_FILTER = "wefted vlan "
+FILTERS = (UDP_FILTER, VLAN_FILTER)
 SUMS_LINKS = ("wefted-sums", "wefted-sums-far")
 """The two ends of the veth on which packets of UDP tunnels are summed (see `udpsums`)."""
 TABLE = "wefted"

@@ -27,8 +27,8 @@ _SET_INTERFACE = 0x400454CA
 _TUN, _NO_HEADER = 0x1, 0x1000
 _SEND_BUFFER, _RECEIVE_BUFFER = 32, 33
 """SO_SNDBUFFORCE, SO_RCVBUFFORCE: socket(7)."""
-_NO_CHECK6_TX, _NO_CHECK6_RX = 101, 102
-"""UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX (linux/udp.h): over IPv6 the programs of the other way send no outer checksum."""
+_NO_CHECK6_RX = 102
+"""UDP_NO_CHECK6_RX (linux/udp.h): the programs of the other way send no outer checksum; by ours they know us for a process."""
 _BUFFER = 4 << 20
 _LONGEST = 65536
 _KNOWN = 65536
@@ -182,8 +182,7 @@ def _open_socket(local: str, port: int) -> socket.socket:
     for option in (_SEND_BUFFER, _RECEIVE_BUFFER):
         opened.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
     if family == socket.AF_INET6:
-        for option in (_NO_CHECK6_TX, _NO_CHECK6_RX):
-            opened.setsockopt(socket.IPPROTO_UDP, option, 1)
+        opened.setsockopt(socket.IPPROTO_UDP, _NO_CHECK6_RX, 1)
     opened.bind((local, port))
     return opened
 

@@ -69,7 +69,8 @@ struct owner { // whose an inner address is: ours (`mine`), or that of the peer 
 	__u32 tun;
 	__u32 mine;
 	struct address remote;
-	__u16 port, padding; // network byte order
+	__u16 port;	// network byte order
+	__u16 programs; // learned: its host has programs too, so nobody there misses a checksum
 };
 struct peer {
 	struct address remote;
@@ -93,7 +94,7 @@ SEC("maps") struct definition spoken = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct add
 #define MARK 0x77656674 // "weft": what XDP has unwrapped carries it in its metadata
 
 struct mark {
-	__u32 magic, tun;
+	__u32 magic, tun, programs;
 };
 struct outer4 { // the fields of all of these leave no gaps
 	struct iphdr ip;
@@ -175,9 +176,9 @@ INLINE __u16 ip_checksum(struct iphdr *ip)
 }
 
 // Send wrapped packets on: to the next hop, or first through the veth whose end `sums_in` needs to know the underlay.
-INLINE int leave(struct __sk_buff *skb, const struct tunnel *tunnel)
+INLINE int leave(struct __sk_buff *skb, const struct tunnel *tunnel, const struct owner *to)
 {
-	if (!tunnel->sums)
+	if (!tunnel->sums || to->programs)
 		return redirect_neigh(tunnel->underlay, 0, 0, 0);
 	struct ethhdr eth = {.h_proto = tunnel->version == 4 ? htons(ETH_P_IP) : htons(ETH_P_IPV6)};
 	memcpy(eth.h_source, &tunnel->underlay, sizeof(tunnel->underlay));
@@ -222,7 +223,7 @@ INLINE int wrap(struct __sk_buff *skb, const struct tunnel *tunnel, const struct
 		if (store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0))
 			return TC_ACT_SHOT;
 	}
-	return leave(skb, tunnel);
+	return leave(skb, tunnel, to);
 }
 
 // ICMP (RFC 792), net unreachable, from the TUN device's address and into that device, as flannel's proxy answers.
@@ -292,8 +293,9 @@ SEC("classifier") int bridge_out(struct __sk_buff *skb)
 	struct tunnel *tunnel = map_lookup(&tunnels, &tun);
 	if (!tunnel || tunnel->bridge != skb->ifindex || map_lookup(&spoken, &in.target))
 		return TC_ACT_UNSPEC;
-	__u32 length = skb->len - ETH_HLEN;
-	if (check_mtu(skb, tun, &length, 0, BPF_MTU_CHK_SEGS))
+	// The kernel takes a length or looks at the pieces, never both; and the length that it knows has our Ethernet header.
+	__u32 length = skb->gso_size ? 0 : skb->len - ETH_HLEN;
+	if (check_mtu(skb, tun, &length, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0))
 		return TC_ACT_UNSPEC;
 	if (age(skb, ETH_HLEN, &in, 2)) // once for the router that was skipped, once for the tunnel
 		return TC_ACT_SHOT;
@@ -301,14 +303,18 @@ SEC("classifier") int bridge_out(struct __sk_buff *skb)
 }
 
 // An inner packet behind an Ethernet header: to the container where nothing else has a say, else to the stack by the TUN device.
-INLINE int deliver(struct __sk_buff *skb, __u32 tun)
+// Programs leave the outer UDP checksum out (`programs`), sockets never do: so hosts tell each other without a word.
+INLINE int deliver(struct __sk_buff *skb, __u32 tun, __u32 programs)
 {
 	struct inner in = {};
 	if (!parse(skb, ETH_HLEN, &in) || in.ttl <= 1)
 		return TC_ACT_SHOT;
 	struct owner *from = owner_of(&in.source);
-	if (from && !from->mine)
+	if (from && !from->mine) {
 		tun = from->tun;
+		if (from->programs != programs)
+			from->programs = programs;
+	}
 	struct tunnel *tunnel = map_lookup(&tunnels, &tun);
 	if (!tunnel)
 		return TC_ACT_SHOT;
@@ -368,8 +374,8 @@ SEC("classifier") int underlay_in(struct __sk_buff *skb)
 {
 	struct mark *mark = (void *)(long)skb->data_meta;
 	if ((void *)(mark + 1) <= (void *)(long)skb->data && mark->magic == MARK)
-		return deliver(skb, mark->tun);
-	__u32 tun;
+		return deliver(skb, mark->tun, mark->programs);
+	__u32 tun, programs;
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 	__u8 first;
 	if (skb->protocol == htons(ETH_P_IP)) {
@@ -385,6 +391,7 @@ SEC("classifier") int underlay_in(struct __sk_buff *skb)
 			return TC_ACT_SHOT;
 		if (first >> 4 == 6)
 			flags |= DECAP_L3_IPV6;
+		programs = !outer.udp.check;
 		if (adjust_room(skb, -(int)sizeof(outer), BPF_ADJ_ROOM_MAC, flags))
 			return TC_ACT_SHOT;
 	} else if (skb->protocol == htons(ETH_P_IPV6)) {
@@ -400,19 +407,20 @@ SEC("classifier") int underlay_in(struct __sk_buff *skb)
 			return TC_ACT_SHOT;
 		if (first >> 4 == 4)
 			flags |= DECAP_L3_IPV4;
+		programs = !outer.udp.check;
 		if (adjust_room(skb, -(int)sizeof(outer), BPF_ADJ_ROOM_MAC, flags))
 			return TC_ACT_SHOT;
 	} else {
 		return TC_ACT_UNSPEC;
 	}
-	return deliver(skb, tun);
+	return deliver(skb, tun, programs);
 }
 
 SEC("xdp") int underlay_xdp(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	struct ethhdr *eth = data;
-	__u32 tun, outer;
+	__u32 tun, outer, programs;
 	__u8 *first;
 	if ((void *)(eth + 1) > end)
 		return XDP_PASS;
@@ -424,6 +432,7 @@ SEC("xdp") int underlay_xdp(struct xdp_md *xdp)
 		struct address remote = mapped(o->ip.saddr);
 		tun = tunnel_of(&remote, o->udp.dest);
 		outer = sizeof(*o);
+		programs = !o->udp.check;
 	} else if (eth->h_proto == htons(ETH_P_IPV6)) {
 		struct outer6 *o = data + ETH_HLEN;
 		first = (void *)(o + 1);
@@ -433,6 +442,7 @@ SEC("xdp") int underlay_xdp(struct xdp_md *xdp)
 		memcpy(&remote, &o->ip.saddr, 16);
 		tun = tunnel_of(&remote, o->udp.dest);
 		outer = sizeof(*o);
+		programs = !o->udp.check;
 	} else {
 		return XDP_PASS;
 	}
@@ -451,7 +461,7 @@ SEC("xdp") int underlay_xdp(struct xdp_md *xdp)
 	if (data + sizeof(inner) > end || (void *)(mark + 1) > data)
 		return XDP_DROP;
 	*(struct ethhdr *)data = inner;
-	*mark = (struct mark){MARK, tun};
+	*mark = (struct mark){MARK, tun, programs};
 	return XDP_PASS;
 }
 
