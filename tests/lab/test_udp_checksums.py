@@ -15,7 +15,8 @@ from wefted.bench import card
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
-from .test_udp import containers, inside, lab, proxy, reconcile, transfer
+from .test_udp import containers, inside, lab, proxy, reconcile
+from .transfers import amount, transfer
 
 __all__ = ["containers", "lab", "proxy"]
 pytestmark = pytest.mark.lab
@@ -77,5 +78,5 @@ def test_what_a_process_reads_is_intact(lab: Lab, containers: dict[str, str], pr
     theirs, address = {"c": (lab.host("h4"), proxy), "relay": (lab.host("h3"), containers["h3"])}[peer]
     echoes(ours, theirs, address)
     echoes(theirs, ours, containers["h1"])
-    transfer(ours, theirs, address, 100)
-    transfer(theirs, ours, containers["h1"], 100)
+    transfer(ours, theirs, address, amount())
+    transfer(theirs, ours, containers["h1"], amount())

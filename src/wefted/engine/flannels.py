@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -21,6 +21,7 @@ from wefted.model.records import Delete, Put
 from wefted.store.flannel import FlannelStore, Mount
 
 from . import keys
+from .announcing import announced
 from .flannel import Keeper, validate
 from .host import Host
 from .operations import FlannelJoin, FlannelWatch, NetworkName, Nothing
@@ -211,9 +212,13 @@ class Flannels:
         store = self._store()
         store.mount(Mount(request.name, prefix, request.masquerade, request.blackhole), remembered)
         public, public6 = self._public(request)
-        keeper = Keeper(store, request.name, self._host.node, public, public6, before)
+        keeper = Keeper(store, request.name, self._host.node, public, public6, before, self._announced)
         joined = self.joined[request.name] = Joined(request, keeper)
         return joined
+
+    async def _announced(self, network: Network) -> Mapping[str, str]:
+        async with self._host.lock:  # a pass may run the same command
+            return await announced(self._host, network)
 
     def _store(self) -> FlannelStore:
         store = self._host.cluster

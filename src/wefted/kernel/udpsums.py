@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import errno
 
+from wefted.model.link import LINK_GROUP
+
 from .classifier import EXISTS
 from .ifinfo import (
     IFLA_GROUP,
@@ -26,7 +28,7 @@ from .ifinfo import (
     no_link_local,
     up_header,
 )
-from .marks import LINK_GROUP, SUMS_LINKS, is_our_group
+from .marks import SUMS_LINKS, is_our_group
 from .netlink import CREATE, EXCL, Message, NetlinkSocket, Refused, nested, text, u32
 from .offload import sums
 from .transaction import GONE

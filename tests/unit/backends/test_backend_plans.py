@@ -272,7 +272,7 @@ def test_overhead(backend: str, v4: int, v6: int) -> None:
         ({"backend": "vxlan", "options": (("vni", "16777216"),)}, UsageError, "vni is '16777216', not a number from 1"),
         ({"backend": "vxlan", "options": (("vni", "0"),)}, UsageError, "not a number from 1 to 16777215"),
         ({"backend": "extension"}, UsageError, "needs a command"),
-        ({"backend": "extension", "options": (("pre_startup", "a"),)}, Unsupported, "no PreStartupCommand"),
+        ({"backend": "extension", "options": (("pre_startup", "a"),)}, UsageError, "needs a command"),
         ({"backend": "ipip"}, Unsupported, "carries IPv4 only, and fd64::/48 is not"),
         ({"backend": "ipip", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),
         ({"backend": "auto", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),
