@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -156,13 +157,51 @@ def test_a_proxy_in_c_joins(lab: Lab, containers: dict[str, str], proxy: str, na
 @pytest.mark.parametrize("name", ["h1", "h3"])
 def test_nobodys_address_is_unreachable(lab: Lab, containers: dict[str, str], name: str) -> None:
     """A datagram is answered by ICMP net unreachable; a ping, which is ICMP, by nothing."""
+    assert nobody(lab.host(name), "10.5.250.1") == "101"
+    assert "0 received" in inside(lab.host(name), "ping", "-c1", "-W1", "-n", "10.5.250.1", check=False)
+
+
+def nobody(host: Host, address: str) -> str:
+    """Send a datagram to an address that nobody has; return the number of the error that its sender hears, or ""."""
     code = (
         "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(0, 11, 1); s.settimeout(3)\n"
-        "s.connect(('10.5.250.1', 9)); s.send(b'x' * 1000)\n"
+        f"s.connect(('{address}', 9)); s.send(b'x' * 1000)\n"
         "try: s.recv(1)\nexcept OSError as error: print(error.errno)\n"
     )
-    assert inside(lab.host(name), sys.executable, "-I", "-S", "-c", code).strip() == "101"
-    assert "0 received" in inside(lab.host(name), "ping", "-c1", "-W1", "-n", "10.5.250.1", check=False)
+    return inside(host, sys.executable, "-I", "-S", "-c", code).strip()
+
+
+@pytest.mark.parametrize(("one", "other"), [("h1", "h2"), ("h1", "h3"), ("h3", "h2")])
+def test_where_a_ttl_ends(lab: Lab, containers: dict[str, str], one: str, other: str) -> None:
+    """The two hosts say that a TTL has ended, the two ends of the tunnel between them are silent, as flannel's proxy is."""
+    own, theirs = (containers[name].rpartition(".")[0] for name in (one, other))
+    assert hop(lab.host(one), containers[other], 1) == f"{own}.1"
+    assert [hop(lab.host(one), containers[other], ttl) for ttl in (2, 3)] == ["", ""]
+    assert hop(lab.host(one), containers[other], 4) in (f"{theirs}.0", f"{theirs}.1", str(lab.host(other).address))
+    assert hop(lab.host(one), containers[other], 5) == containers[other]
+
+
+def hop(host: Host, target: str, ttl: int) -> str:
+    """Return who answers a ping with this TTL, "" for nobody."""
+    said = inside(host, "ping", "-c1", "-W1", "-n", f"-t{ttl}", target, check=False)
+    found = re.search(r"(?:From|bytes from) ([0-9.]+)[: ]", said)
+    return found[1] if found else ""
+
+
+def test_packets_between_containers_pass_the_stack_by(lab: Lab, containers: dict[str, str]) -> None:
+    """Both ways, and super-packets too: hardly any of them is forwarded by the hosts."""
+    hosts = (lab.host("h1"), lab.host("h2"))
+    assert all(ping(host, "c", containers[other]) for host, other in zip(hosts, ("h2", "h1"), strict=True))
+    before = [forwarded(host) for host in hosts]
+    transfer(*hosts, containers["h2"], 20_000_000)
+    grown = [forwarded(host) - count for host, count in zip(hosts, before, strict=True)]
+    assert max(grown) < 50, "20 MB are 14,000 packets"
+
+
+def forwarded(host: Host) -> int:
+    """Return how many packets the stack of a host has forwarded (ForwDatagrams of RFC 4293, /proc/net/snmp)."""
+    names, numbers = (line.split() for line in host.run(["cat", "/proc/net/snmp"]).stdout.splitlines()[:2])
+    return int(numbers[names.index("ForwDatagrams")])
 
 
 def test_published_ports_are_answered_through_the_tunnel(lab: Lab, containers: dict[str, str]) -> None:
@@ -236,4 +275,5 @@ def test_leaving_takes_everything_along(lab: Lab, containers: dict[str, str]) ->
     wefted(host, "flannel", "leave", "flannel")
     assert "clsact" not in host.run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
     assert "xdp" not in host.run(["ip", "link", "show", "dev", "eth0"]).stdout
-    assert host.run(["ip", "link", "show", "dev", "flannel0"], check=False).returncode != 0
+    for device in ("flannel0", "wefted-sums"):
+        assert host.run(["ip", "link", "show", "dev", device], check=False).returncode != 0

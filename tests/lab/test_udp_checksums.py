@@ -15,6 +15,7 @@ from wefted.bench import card
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
+from .acceptance import ping, wait_for, wefted
 from .test_udp import containers, inside, lab, proxy, reconcile
 from .transfers import amount, transfer
 
@@ -23,8 +24,9 @@ pytestmark = pytest.mark.lab
 
 ECHO = """
 import socket
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-    s.bind(("0.0.0.0", 7001))
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    s.bind(("::", 7001))
     print("ready", flush=True)
     while True:
         data, sender = s.recvfrom(65535)
@@ -33,7 +35,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 ASK = """
 import random, socket, sys
 chance = random.Random(2)
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+with socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM) as s:
     s.settimeout(3)
     s.connect((sys.argv[1], 7001))
     sizes = [*range(40), *range(1430, 1445), *(chance.randrange(40, 1430) for _ in range(60)), 4000, 60000]
@@ -80,3 +82,32 @@ def test_what_a_process_reads_is_intact(lab: Lab, containers: dict[str, str], pr
     echoes(theirs, ours, containers["h1"])
     transfer(ours, theirs, address, amount())
     transfer(theirs, ours, containers["h1"], amount())
+
+
+def test_the_detour_is_there_where_the_card_sums_nothing(lab: Lab, containers: dict[str, str], cards: str) -> None:
+    for name in ("h1", "h2"):
+        host = lab.host(name)
+        assert (host.run(["ip", "link", "show", "wefted-sums"], check=False).returncode == 0) == (cards == "on")
+        assert wefted(host, "plan") == {"changes": []}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ip", "link", "del", "wefted-sums"),
+        ("tc", "qdisc", "del", "dev", "wefted-sums-far", "clsact"),
+    ],
+    ids=["links", "hooks"],
+)
+def test_a_detour_that_somebody_removes_comes_back_within_a_second(
+    lab: Lab, containers: dict[str, str], proxy: str, words: tuple[str, ...]
+) -> None:
+    host = lab.host("h1")
+    switch(lab, "on")
+    try:
+        host.run(list(words))
+        wait_for(lambda: ping(host, "c", proxy, deadline=1), 2, "the peer answers again")
+        assert "sums_in" in host.run(["tc", "filter", "show", "dev", "wefted-sums-far", "ingress"]).stdout
+        echoes(host, lab.host("h4"), proxy)
+    finally:
+        switch(lab, "off")

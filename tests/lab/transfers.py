@@ -16,7 +16,7 @@ PATIENCE = 300
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 RECEIVE = """
 import hashlib, socket
-with socket.create_server(("0.0.0.0", 7000)) as server:
+with socket.create_server(("::", 7000), family=socket.AF_INET6, dualstack_ipv6=True) as server:
     print("ready", flush=True)
     connection, _ = server.accept()
     buffer, digest, size = bytearray(1 << 20), hashlib.sha256(), 0

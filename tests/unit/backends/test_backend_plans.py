@@ -9,8 +9,9 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from wefted.backends import BACKENDS, unreachable
+from wefted.backends import BACKENDS, before_lease, unreachable
 from wefted.errors import Unsupported, UsageError
+from wefted.model.command import Command
 from wefted.model.lease import Lease
 from wefted.model.link import Link, Vxlan
 from wefted.model.network import Network, Segment, Subnet
@@ -156,6 +157,19 @@ def lines(text: str) -> set[str]:
 def test_the_plan_for_one_peer(backend: str, layer: int, versions: tuple[int, ...], text: str) -> None:
     network = replace(web(backend), layer=layer)
     assert texts(plan(network, peers(), versions)) == lines(text)
+
+
+def test_a_command_comes_before_a_lease_and_is_announced() -> None:
+    options = (("pre_startup", "make key"), ("subnet_add", "add"))
+    network = replace(WEB, backend="extension", options=options)
+    first = before_lease(network)
+    assert first == Command(network="web", subject="this host's lease", run="make key", announced=True)
+    backend = BACKENDS["extension"]
+    assert first in plan(network, [])
+    assert first not in list(backend.plan(replace(segment(network), leases=()), peers())), "who has no block has run nothing"
+    assert backend.announce(replace(segment(network), said="\n a key \n")) == {"data": "a key"}
+    assert backend.announce(segment(network)) == {}
+    assert before_lease(replace(network, backend="vxlan")) is None
 
 
 def test_blocks_of_one_peer_share_its_forwarding_entry() -> None:

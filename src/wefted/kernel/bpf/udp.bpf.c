@@ -310,7 +310,9 @@ INLINE int deliver(struct __sk_buff *skb, __u32 tun, __u32 programs)
 	if (!parse(skb, ETH_HLEN, &in) || in.ttl <= 1)
 		return TC_ACT_SHOT;
 	struct owner *from = owner_of(&in.source);
-	if (from && !from->mine) {
+	if (from && from->mine) // nobody else has our containers' addresses
+		return TC_ACT_SHOT;
+	if (from) {
 		tun = from->tun;
 		if (from->programs != programs)
 			from->programs = programs;
@@ -319,7 +321,7 @@ INLINE int deliver(struct __sk_buff *skb, __u32 tun, __u32 programs)
 	if (!tunnel)
 		return TC_ACT_SHOT;
 	struct owner *to = owner_of(&in.target);
-	if (tunnel->bridge && from && !from->mine && to && to->mine && to->tun == tun && in.ttl > 2) {
+	if (tunnel->bridge && from && to && to->mine && to->tun == tun && in.ttl > 2) {
 		struct bpf_fib_lookup fib = {.family = in.version == 4 ? 2 : 10, .ifindex = tun};
 		if (in.version == 4) {
 			fib.ipv4_src = in.source.word[3];
