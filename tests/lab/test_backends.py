@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from wefted.lab.agents import WEFTED
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
@@ -100,6 +101,78 @@ def test_commands_of_the_user_join_hosts(lab: Lab) -> None:
         assert len(h1.run(["cat", "/run/added"]).stdout.splitlines()) == 1, "it is run once"
     finally:
         end(lab, "ext")
+
+
+def test_a_command_that_fails_before_a_lease_takes_nothing(lab: Lab) -> None:
+    h1 = lab.host("h1")
+    words = ("-o", "subnet_add=true", "-o", "pre_startup=echo no key >&2; exit 7")
+    wefted(h1, "network", "create", "fails", "--subnet", "10.71.0.0/16", "--backend", "extension", *words)
+    try:
+        done = wefted(h1, "network", "connect", "fails", container(h1, "fails-c"), check=False)
+        assert done.returncode == 1
+        assert "the command that comes before a lease failed" in done.stderr
+        assert "ended with 7: no key" in done.stderr
+        assert wefted(h1, "network", "inspect", "fails")[0]["leases"] == []
+    finally:
+        h1.run(["ip", "netns", "del", "fails-c"])
+        wefted(h1, "network", "rm", "fails")
+
+
+def test_a_network_of_flannels_that_commands_join(lab: Lab) -> None:
+    """flannel's own example, with VXLAN by hand: what the first command says is in the lease, and the others' commands read it.
+
+    The command is run once, not at each start of the agent: the device that it makes would take all routes along.
+    """
+    h1 = lab.host("h1")
+    commands = {
+        "PreStartupCommand": "echo run >>/run/pre; ip link add ext7 type vxlan id 7 dstport 8472 nolearning dev eth0 &&"
+        " cat /sys/class/net/ext7/address",
+        "PostStartupCommand": "ip addr add ${SUBNET%/*}/32 dev ext7 && ip link set ext7 up &&"
+        " echo 1 >/proc/sys/net/ipv4/conf/ext7/forwarding",
+        "SubnetAddCommand": "read -r mac && first=${SUBNET%/*} && bridge fdb replace $mac dev ext7 dst $PUBLIC_IP &&"
+        " ip neigh replace $first lladdr $mac dev ext7 && ip route replace $SUBNET via $first dev ext7 onlink",
+        "SubnetRemoveCommand": "ip route del $SUBNET dev ext7",
+    }
+    config = {"Network": "10.71.0.0/16", "Backend": {"Type": "extension", **commands}}
+    etcdctl(h1, store_of(h1), "put", f"{PREFIX}/config", json.dumps(config))
+    try:
+        for host in lab.hosts:
+            wefted(host, "flannel", "join")
+            wait_for(lambda: bool(env(host)), 5, "subnet.env")  # noqa: B023
+        addresses = {
+            h.name: address_of(wefted(h, "network", "connect", "flannel", container(h, "flannel-c"))[0]) for h in lab.hosts
+        }
+        wait_for(lambda: reach(lab, "flannel", addresses), 5, "both directions")
+        for host in lab.hosts:
+            mac = host.run(["cat", "/sys/class/net/ext7/address"]).stdout.strip()
+            key = f"{PREFIX}/subnets/{addresses[host.name].rpartition('.')[0]}.0-24"
+            assert json.loads(etcdctl(h1, store_of(h1), "get", "--print-value-only", key))["BackendData"] == mac
+        h1.run([*WEFTED, "down"])
+        h1.run([*WEFTED, "up"])
+        wait_for(lambda: wefted(h1, "plan") == {"changes": []}, 5, "nothing is left to do")
+        assert h1.run(["cat", "/run/pre"]).stdout == "run\n"
+        assert reach(lab, "flannel", addresses)
+    finally:
+        for host in lab.hosts:
+            wefted(host, "network", "disconnect", "flannel", "netns:flannel-c", check=False)
+            host.run(["ip", "netns", "del", "flannel-c"], check=False)
+            wefted(host, "flannel", "leave", "flannel", check=False)
+            host.run(["ip", "link", "del", "ext7"], check=False)
+
+
+def test_a_networks_first_command_that_fails_is_told(lab: Lab) -> None:
+    h1 = lab.host("h1")
+    config = {
+        "Network": "10.71.0.0/16",
+        "Backend": {"Type": "extension", "SubnetAddCommand": "true", "PreStartupCommand": "exit 9"},
+    }
+    etcdctl(h1, store_of(h1), "put", f"{PREFIX}/config", json.dumps(config))
+    wefted(h1, "flannel", "join")
+    try:
+        wait_for(lambda: "ended with 9" in wefted(h1, "flannel", "ls")[0]["error"], 5, "it is told")
+        assert etcdctl(h1, store_of(h1), "get", "--prefix", "--keys-only", f"{PREFIX}/subnets/").strip() == ""
+    finally:
+        wefted(h1, "flannel", "leave", "flannel")
 
 
 def test_auto_follows_a_host_to_another_segment_and_back(lab: Lab) -> None:

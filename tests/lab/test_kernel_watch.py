@@ -145,6 +145,24 @@ def test_what_happens_to_the_host_is_heard(host: LabHost, ear: Ear, command: str
 @pytest.mark.parametrize(
     "command",
     [
+        f"tc qdisc del dev {FOREIGN} clsact",
+        f"tc qdisc del dev {FOREIGN} root handle 77:",
+    ],
+)
+def test_hooks_and_rates_that_go_are_heard(host: LabHost, ear: Ear, command: str) -> None:
+    """What comes is none of our business, for it takes nothing of ours away."""
+    host.run("tc", "qdisc", "add", "dev", FOREIGN, "clsact")
+    host.run(
+        "tc", "qdisc", "add", "dev", FOREIGN, "root", "handle", "77:", "tbf", "rate", "1mbit", "burst", "10k", "latency", "9ms"
+    )
+    assert ear.everything() == []
+    host.run(*command.split())
+    assert ear.until(HOST) == [HOST]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
         f"ip neigh add 10.64.0.8 lladdr 02:00:00:00:00:08 dev {BRIDGE.name} nud reachable",
         f"ip route add 203.0.113.0/24 dev {BRIDGE.name}",
         f"bridge fdb append 02:00:00:00:00:08 dev {VXLAN.name} dst 192.0.2.8 self dynamic",

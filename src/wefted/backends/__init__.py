@@ -9,7 +9,7 @@ from wefted.model.lease import Lease
 from wefted.model.network import Segment
 
 from .alloc import AllocBackend
-from .extension import ExtensionBackend
+from .extension import ExtensionBackend, before_lease
 from .hostgw import HostGatewayBackend
 from .ipip import IpipBackend
 from .none import NoneBackend
@@ -18,7 +18,7 @@ from .underlay import shared_addresses, widest
 from .vxlan import AutoBackend, VxlanBackend
 from .wireguard import WireguardBackend
 
-__all__ = ["BACKENDS", "shared_addresses", "unreachable", "widest"]
+__all__ = ["BACKENDS", "before_lease", "shared_addresses", "unreachable", "widest"]
 
 _ALL: tuple[Backend, ...] = (
     NoneBackend(),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
-from wefted.backends import BACKENDS
 from wefted.errors import Exhausted, InUse, UsageError
 from wefted.ipam import allocator
 from wefted.ipam.leases import block_length, choose_block
@@ -18,8 +17,9 @@ from wefted.model.objects import IPAddress, IPInterface
 from wefted.model.records import Op
 
 from . import hostkeys, strangers
+from .announcing import announced
 from .host import Host
-from .planner import is_island, segment_of
+from .planner import is_island
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Addressing:
         await hostkeys.learn_quietly(host, mine)
         for network in mine:
             for lease in host.segment(network).leases:
-                current = replace(lease, underlay=host.node.addresses, data=self._announced(network) or lease.data)
+                current = replace(lease, underlay=host.node.addresses, data=await self._announced(network) or lease.data)
                 if current != lease:
                     await self._remember(await allocator.refresh(host.cluster, current, island=is_island(network)))
 
@@ -176,15 +176,14 @@ class Addressing:
             length,
             containing=containing,
             owned=[lease.block for lease in host.segment(network).leases],
-            data=self._announced(network),
+            data=await self._announced(network),
             island=is_island(network),
         )
         await self._remember(lease)
         return lease
 
-    def _announced(self, network: Network) -> tuple[tuple[str, str], ...]:
-        segment = segment_of(network, self._host.node, ())
-        return tuple(sorted(BACKENDS[network.backend].announce(segment).items()))
+    async def _announced(self, network: Network) -> tuple[tuple[str, str], ...]:
+        return tuple(sorted((await announced(self._host, network)).items()))
 
     async def _remember(self, lease: Lease) -> None:
         await self._host.refresh()

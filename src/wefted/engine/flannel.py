@@ -47,29 +47,29 @@ class Keeper:
     public: IPv4Address | None
     public6: IPv6Address | None = None
     before: Sequence[IPNetwork] = ()
+    announce: Callable[[Network], Awaitable[Mapping[str, str]]] | None = None
+    """What the lease is to say of the backend; without it, what the backend alone knows."""
     random: Random = field(default_factory=Random)
     held: FlannelLease | None = None
-    learn: Callable[[Network], Awaitable[Node]] | None = None
-    """Returns this host with the keys that a network needs."""
     revision: int = 0
     """Of the last write of its record."""
 
     async def acquire(self) -> FlannelLease:
         """Take or renew this host's lease.
 
-        Raises `NotFound` without a configuration, `UsageError` for a wrong one, `Exhausted` when all is taken, `Unreachable`.
+        Raises `NotFound` without a configuration, `UsageError` for a wrong one, `Exhausted` when all is taken, `Unreachable`,
+        and `KernelError` when the command fails whose output the lease is to say; then nothing was taken.
         """
         network, config = await self._configuration()
-        if self.learn is not None:
-            self.node = await self.learn(network)
         if network.backend == "host-gw":
             self._refuse_translated(network)
+        told = await self._announced(network)
         for _ in range(TRIES):
             raw, nodes = await self.store.raw_leases(self.name)
             known = {k: flannel_lease.decode(k, item.value or b"") for k, item in raw.items.items()}
             mine = self._mine(known, nodes, config)
             subnets = mine.subnets if mine is not None else self._chosen(known, config)
-            lease = self._described(network, subnets)
+            lease = self._described(network, subnets, told)
             item = raw.items.get(flannel_lease.key(lease))
             try:
                 await self._write(lease, item)
@@ -130,10 +130,14 @@ class Keeper:
             raise Exhausted(f"flannel network {self.name!r} has no free subnet: {len(named)} hosts have one each")
         return subnets
 
-    def _described(self, network: Network, subnets: Sequence[IPNetwork]) -> FlannelLease:
+    async def _announced(self, network: Network) -> Mapping[str, str]:
+        if self.announce is not None:
+            return await self.announce(network)
+        return BACKENDS[network.backend].announce(segment_of(network, self.node, ()))
+
+    def _described(self, network: Network, subnets: Sequence[IPNetwork], told: Mapping[str, str]) -> FlannelLease:
         """Return the lease of these subnets with what our backend announces."""
-        segment = segment_of(network, self.node, ())
-        data = tuple(sorted({"vni": network.option("vni"), **BACKENDS[network.backend].announce(segment)}.items()))
+        data = tuple(sorted({"vni": network.option("vni"), **told}.items()))
         underlay = tuple(address for address in (self.public, self.public6) if address is not None)
         blocks = [Lease(network=self.name, block=s, node=self.node.id, underlay=underlay, data=data) for s in subnets]
         return lease_of(network.backend, *blocks)

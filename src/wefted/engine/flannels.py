@@ -16,12 +16,12 @@ from wefted.model.flannel import Config, parse
 from wefted.model.flannel_lease import FlannelLease
 from wefted.model.flannel_network import API_LABEL, CONFIG_LABEL
 from wefted.model.network import Network
-from wefted.model.node import Node
 from wefted.model.objects import HOST, IPNetwork
 from wefted.model.records import Delete, Put
 from wefted.store.flannel import FlannelStore, Mount
 
 from . import hostkeys, keys
+from .announcing import announced
 from .flannel import Keeper, validate
 from .host import Host
 from .operations import FlannelJoin, FlannelWatch, NetworkName, Nothing
@@ -236,13 +236,14 @@ class Flannels:
         mount = Mount(request.name, prefix, request.masquerade, request.blackhole, is_v2, auto, request.key_file)
         store.mount(mount, remembered)
         public, public6 = self._public(request)
-        keeper = Keeper(store, request.name, self._host.node, public, public6, before, learn=self._learn)
+        keeper = Keeper(store, request.name, self._host.node, public, public6, before, self._announced)
         joined = self.joined[request.name] = Joined(request, keeper)
         return joined
 
-    async def _learn(self, network: Network) -> Node:
+    async def _announced(self, network: Network) -> Mapping[str, str]:
         await hostkeys.learn(self._host, [network])
-        return self._host.node
+        async with self._host.lock:  # a pass may run the same command
+            return await announced(self._host, network)
 
     def _store(self) -> FlannelStore:
         store = self._host.cluster

@@ -65,6 +65,19 @@ def detach(index: int, hook: int, found: Attached) -> Message:
     return Message(RTM_DELTFILTER, 0, _TC.pack(0, index, found.handle, hook, _info(found.priority)) + text(_KIND, "bpf"))
 
 
+def taken_away(body: bytes) -> tuple[int, str | None]:
+    """Return whose filter a notification says is deleted: the link's index, and its name; None where all of a hook's are."""
+    index: int = _TC.unpack_from(body)[1]
+    name = attributes(attributes(body, _TC.size).get(_OPTIONS, b"")).get(_BPF_NAME)
+    return index, None if name is None else as_text(name)
+
+
+def discipline(body: bytes) -> tuple[int, int, bool]:
+    """Return a queueing discipline's link and handle, and whether it is what gives the link its hooks."""
+    _, index, handle, parent, _ = _TC.unpack_from(body)
+    return index, handle, parent == _CLSACT
+
+
 def links_with_hooks(sock: NetlinkSocket) -> set[int]:
     """Return the indexes of the links that have a clsact queueing discipline."""
     found = set()

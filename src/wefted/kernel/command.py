@@ -77,7 +77,7 @@ class CommandHandler:
         try:
             with self._spaces.inside(self._spaces.home_fd):
                 done = subprocess.run(
-                    ["/bin/sh", "-c", line], input=command.stdin, env=os.environ | dict(command.environment),
+                    ["/bin/sh", "-c", line], input=f"{command.stdin}\n", env=os.environ | dict(command.environment),
                     capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False,
                 )  # fmt: skip
         except subprocess.TimeoutExpired:

@@ -11,12 +11,13 @@ from struct import Struct
 from wefted.model.objects import HOST, Netns
 
 from .address import IFA_PROTO, RTM_DELADDR, RTM_NEWADDR, SCOPE_HOST
+from .classifier import RTM_DELQDISC, RTM_DELTFILTER, discipline, taken_away
 from .expectation import Expectations
 from .fdb import AF_BRIDGE
 from .foreignfilter import HEADER_SIZE, SUBSYSTEM
 from .foreigngate import FIREWALL, LOADING
 from .ifinfo import BRPORT_ISOLATED, BRPORT_MODE, RTM_DELLINK, RTM_NEWLINK, RawLink, decode, family, port_info
-from .marks import PROTOCOL, is_our_group, is_our_table
+from .marks import FILTERS, PROTOCOL, SHAPER_HANDLE, is_our_group, is_our_table
 from .neighbor import HEADER, NDA_DST, NDA_PROTOCOL, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
 from .netlink import PORTS, REPLACE, as_int, as_text, attributes
 from .nft import NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_TABLE_NAME
@@ -58,6 +59,8 @@ class Filter:
             index, news = _route(kind, flags, body)
         elif kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
             index, news = _neighbor(body)
+        elif kind in (RTM_DELQDISC, RTM_DELTFILTER):
+            index, news = _traffic(kind, body)
         else:
             return kind in (RTM_NEWRULE, RTM_DELRULE)
         return news and not self._expected.is_going(ns, self._name(ns, index))
@@ -125,7 +128,7 @@ class TableFilter:
 def _looks(link: RawLink) -> tuple[object, ...]:
     """Return what wefted compares: not statistics, and the carrier only of a TUN device of ours, whose process may end."""
     held = link.carrier and link.kind == "tun" and is_our_group(link.group)
-    return link.name, link.up, link.mtu, link.mac, link.group, link.master, link.alias, held
+    return link.name, link.up, link.mtu, link.mac, link.group, link.master, link.alias, link.xdp, held
 
 
 def _address(kind: int, body: bytes) -> tuple[int, bool]:
@@ -142,6 +145,15 @@ def _route(kind: int, flags: int, body: bytes) -> tuple[int, bool]:
     if protocol == PROTOCOL:
         return index, kind == RTM_DELROUTE
     return index, bool(flags & REPLACE) or length == 0
+
+
+def _traffic(kind: int, body: bytes) -> tuple[int, bool]:
+    """A filter or a shaper of ours that goes, or what they hang on: a link's hooks, or all filters of one."""
+    if kind == RTM_DELTFILTER:
+        index, name = taken_away(body)
+        return index, name is None or name.startswith(FILTERS)
+    index, handle, hooks = discipline(body)
+    return index, hooks or handle == SHAPER_HANDLE
 
 
 def _neighbor(body: bytes) -> tuple[int, bool]:

@@ -7,6 +7,7 @@
     link lent to a sandbox  IFLA_GROUP and alias "wefted moved from X"  before it is moved, until all that it had is back
     port's VLAN             filters "wefted vlan N", or the VLAN itself on a port of ours; they go with the port
     UDP tunnel              filters "wefted udp ...", also on links of others; the XDP program's name `underlay_xdp`
+    detour of UDP tunnels   as other links; its names SUMS_LINKS        nobody plans it: it goes with the last tunnel
     peer of a UDP tunnel    in the maps of those filters' programs
     WireGuard device        the link; where a process has it, a folder of the runtime directory says which
     peer of WireGuard       every one of a device of ours
@@ -44,6 +45,10 @@ SHAPER_HANDLE = PROTOCOL << 16
 
 ALIAS_MOVED = "wefted moved from "
 UDP_FILTER = "wefted udp "
+VLAN_FILTER = "wefted vlan "
+FILTERS = (UDP_FILTER, VLAN_FILTER)
+SUMS_LINKS = ("wefted-sums", "wefted-sums-far")
+"""The two ends of the veth on which packets of UDP tunnels are summed (see `udpsums`)."""
 TABLE = "wefted"
 MARKER_CHAIN = "v_"
 

@@ -10,12 +10,15 @@ import ctypes
 import socket
 from struct import Struct
 
+from .classifier import RTM_NEWQDISC, RTM_NEWTFILTER
 from .ifinfo import RTM_DELLINK, RTM_NEWLINK
 from .netlink import PORTS
 from .nsid import RTM_DELNSID, RTM_NEWNSID
 from .route import RTM_DELROUTE, RTM_NEWROUTE
 
 _KERNEL_MADE = 2  # RTPROT_KERNEL
+_NEVER = (RTM_NEWQDISC, RTM_NEWTFILTER, 40, 41, 100, 101)
+"""What comes to traffic control takes nothing away from us; RTM_NEWTCLASS, RTM_DELTCLASS, RTM_NEWCHAIN, RTM_DELCHAIN."""
 _SO_ATTACH_FILTER = 26
 
 _TYPE, _PORT, _PROTOCOL, _LENGTH = 4, 12, 16 + 5, 16 + 1
@@ -46,6 +49,7 @@ def _program() -> list[tuple[int, int, int, int]]:
         (_AND, _word(PORTS.mask), "", ""),
         (_EQUAL, _word(PORTS.base), "drop", ""),  # of our own doing
         (_LOAD_HALF, _TYPE, "", ""),
+        *((_EQUAL, _half(kind), "drop", "") for kind in _NEVER),
         (_EQUAL, _half(RTM_NEWROUTE), "route", ""),
         (_EQUAL, _half(RTM_DELROUTE), "route", "keep"),
         (_LOAD_BYTE, _PROTOCOL, "route", ""),

@@ -20,11 +20,10 @@ from .bpf.accessport import entering, leaving
 from .bpf.load import load_classifier
 from .classifier import EGRESS, EXISTS, INGRESS, RTM_NEWQDISC, attach, attached, hooks, links_with_hooks, no_hooks
 from .ifinfo import IFLA_AF_SPEC, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RawLink, decode, header, link_index
+from .marks import VLAN_FILTER
 from .netlink import Message, NetlinkSocket, Refused, as_int, attribute, attributes, nested, repeated, u32
 from .reading import Reading
 from .transaction import GONE, Transaction
-
-_NAME = "wefted vlan "
 
 _AF_BRIDGE = 7
 _VLAN_INFO = 2
@@ -105,7 +104,7 @@ def filtered(index: int, tag: int, default: int) -> list[Message]:
 def attaching(index: int, tag: int, programs: tuple[int, int]) -> list[Message]:
     """Return what attaches the programs for frames from and to the container to a port."""
     sides = zip((INGRESS, EGRESS), programs, strict=True)
-    return [hooks(index), *(attach(index, hook, program, f"{_NAME}{tag}") for hook, program in sides)]
+    return [hooks(index), *(attach(index, hook, program, f"{VLAN_FILTER}{tag}") for hook, program in sides)]
 
 
 @contextmanager
@@ -152,7 +151,7 @@ def _default_of(bridge: RawLink) -> int:
 def _tag(sock: NetlinkSocket, index: int, hook: int) -> int | None:
     """Return the VLAN whose program is attached to a hook, None where none of ours is."""
     for found in attached(sock, index, hook):
-        tag = found.name.removeprefix(_NAME)
+        tag = found.name.removeprefix(VLAN_FILTER)
         if tag != found.name and tag.isdigit():
             return int(tag)
     return None

@@ -12,7 +12,7 @@ from wefted.model.objects import HOST, KernelObject, Netns
 from .ifinfo import HARDWARE, RTM_GETLINK, RawLink, decode, dump_request
 from .linkkind import READERS
 from .loan import Loan
-from .marks import is_our_group
+from .marks import SUMS_LINKS, is_our_group
 from .netlink import NetlinkSocket, as_text
 
 _SIOCGIFNAME = 0x8910
@@ -60,6 +60,8 @@ class Reading:
 def read_links(reading: Reading) -> Iterator[KernelObject]:
     """Yield our links, and the state of all others."""
     for raw in reading.links.values():
+        if is_our_group(raw.group) and raw.name in SUMS_LINKS:
+            continue  # it is a part of the tunnels
         if is_our_group(raw.group):
             yield _link(raw, reading)
         else:

@@ -1,4 +1,4 @@
-"""UDP tunnels in the kernel: four eBPF programs on one set of maps for all tunnels of the host (see `bpf/udp.bpf.c`).
+"""UDP tunnels in the kernel: eBPF programs on one set of maps for all tunnels of the host (see `bpf/udp.bpf.c`).
 
 Nothing is pinned and nothing is remembered here: a filter holds its program, the program its maps. So packets pass while no
 wefted runs, and the next one finds everything again by the names of the filters:
@@ -6,6 +6,7 @@ wefted runs, and the next one finds everything again by the names of the filters
     wefted udp 1f2e3d4c tunnel_out br-0123456789ab     egress of a TUN device of ours; the bridge that is joined directly
     wefted udp 1f2e3d4c bridge_out                     ingress of that bridge
     wefted udp 1f2e3d4c underlay_in                    ingress of the underlay
+    wefted udp 1f2e3d4c sums_in                        ingress of the far end of `wefted-sums`, where there is one
     the XDP program `underlay_xdp`                     where the underlay's driver takes it
 
 The word in the middle is the version of the programs. A TUN device whose filter has another one, or none, is made anew.
@@ -15,25 +16,30 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from typing import TypeVar
 
 from wefted.model.objects import KernelObject
 from wefted.model.tunnel import UdpPeer, UdpTunnel
 
+from . import udpsums
 from .bpf import udp
 from .bpf.call import program, program_maps, program_name
-from .bpf.udp import BRIDGE_OUT, TUNNEL_OUT, UNDERLAY_IN, UNDERLAY_XDP, Owner, Settings, Tables
+from .bpf.udp import BRIDGE_OUT, SUMS_IN, TUNNEL_OUT, UNDERLAY_IN, UNDERLAY_XDP, Owner, Settings, Tables
 from .classifier import EGRESS, EXISTS, INGRESS, Attached, attach, attached, detach, hooks, is_bare, links_with_hooks, no_hooks
 from .ifinfo import RTM_GETLINK, RawLink, decode, dump_request
-from .marks import UDP_FILTER, is_our_group
+from .marks import SUMS_LINKS, UDP_FILTER, is_our_group
 from .netlink import Message, NetlinkSocket, Refused
 from .netns import Namespaces
+from .offload import leave_sums_to_the_kernel
 from .transaction import GONE, Transaction
 from .xdp import attach_native, detach_native, may_unwrap
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 PRIORITY = 0x7766
 """Of our filters on links that others use too: theirs come first."""
 
@@ -66,6 +72,11 @@ class _Scan:
         """Return the TUN devices that have a program of this version."""
         return {p.index: p for p in self.places if p.part == TUNNEL_OUT and p.version == version}
 
+    def sums(self) -> tuple[int, int]:
+        """Return the indexes of the near and the far end of the detour; 0 for one that is missing."""
+        found = {link.name: link.index for link in self.links.values() if udpsums.is_ours(link)}
+        return found.get(SUMS_LINKS[0], 0), found.get(SUMS_LINKS[1], 0)
+
     def member(self, version: str) -> int:
         """Return the identifier of any program of this version, 0 where there is none."""
         return next((p.found.program for p in self.places if p.version == version), 0)
@@ -84,22 +95,25 @@ class UdpPrograms:
         sock = tx.socket(wanted.ns)
         scan = _scan(sock)
         bridge = next((link.index for link in scan.links.values() if link.name == wanted.bridge and wanted.bridge), 0)
+        near, far = self._detour(sock, scan, scan.links[underlay])
         with closing(_tables(scan) or _fresh()) as tables, _loaded(tables) as loaded:
             own = {block for block, owner in tables.owners() if owner == Owner(tun)}
             for block in own - set(wanted.blocks):
                 tables.drop_owner(block)
             native = self._native(sock, scan.links[underlay], loaded)
             source = next((b.network_address for b in wanted.blocks if isinstance(b.network_address, IPv4Address)), None)
-            tables.set_tunnel(tun, Settings(underlay, bridge, wanted.port, wanted.local, source, native))
+            settings = Settings(underlay, bridge, wanted.port, wanted.local, source, native, near)
             for block in wanted.blocks:
                 tables.set_owner(block, Owner(tun))
             for part, index, hook, rest in (
                 (UNDERLAY_IN, underlay, INGRESS, ""),
                 (BRIDGE_OUT, bridge, INGRESS, ""),
+                (SUMS_IN, far, INGRESS, ""),
                 (TUNNEL_OUT, tun, EGRESS, wanted.bridge),
             ):
                 if index:
                     _attach(sock, index, hook, loaded[part], part, rest)
+            tables.set_tunnel(tun, settings)
         _sweep(sock, _scan(sock))
 
     def join_bridges(self, names: set[str], sock: NetlinkSocket) -> None:
@@ -143,7 +157,7 @@ class UdpPrograms:
     def read(self, sock: NetlinkSocket, links: dict[int, RawLink]) -> Iterator[KernelObject]:
         """Yield the tunnels and their peers; what is left of tunnels without a TUN device stands for one without a name."""
         scan = _scan(sock, links)
-        if not scan.places and not scan.native:
+        if not scan.places and not scan.native and not any(scan.sums()):
             return
         _, version = udp.shipped()
         live = scan.live(version)
@@ -182,6 +196,7 @@ class UdpPrograms:
             and (not bridge or (settings.bridge == bridge and scan.at(BRIDGE_OUT, version, bridge) is not None))
             and (settings.native == 1) == (settings.underlay in scan.native)
             and bool(settings.native) == self._wants_native(underlay)
+            and self._is_summed(scan, version, settings.sums, underlay)
         )
         return UdpTunnel(
             link=scan.links[place.index].name, device=underlay.name if underlay is not None else "", local=settings.local,
@@ -189,9 +204,31 @@ class UdpPrograms:
             way="ebpf, xdp" if settings.native == 1 else "ebpf, tc",
         )  # fmt: skip
 
-    def _wants_native(self, underlay: RawLink) -> bool:
+    def _is_summed(self, scan: _Scan, version: str, near: int, underlay: RawLink) -> bool:
+        """Tell whether packets take the detour that the underlay needs, and no other."""
+        if not self._inside(udpsums.needs_sums, underlay):
+            return near == 0
+        there, far = scan.sums()
+        return 0 < near == there and scan.at(SUMS_IN, version, far) is not None
+
+    def _detour(self, sock: NetlinkSocket, scan: _Scan, underlay: RawLink) -> tuple[int, int]:
+        """Make the detour where the underlay needs one; return the indexes of its ends. Raises `Refused`."""
+        if not self._inside(udpsums.needs_sums, underlay):
+            return 0, 0
+        if not all(scan.sums()):
+            udpsums.make(sock)
+        found = _scan(sock).sums()
+        if not all(found):
+            raise Refused(errno.EEXIST, f"somebody else's link {SUMS_LINKS[0]} is in the way")
+        self._inside(leave_sums_to_the_kernel, SUMS_LINKS[0])
+        return found
+
+    def _inside(self, work: Callable[[_T], _R], subject: _T) -> _R:
         with self._spaces.inside(self._spaces.home_fd):
-            return may_unwrap(underlay)
+            return work(subject)
+
+    def _wants_native(self, underlay: RawLink) -> bool:
+        return self._inside(may_unwrap, underlay)
 
     def _native(self, sock: NetlinkSocket, underlay: RawLink, loaded: dict[str, int]) -> int:
         """Let the card's driver unwrap where that is worth it; return what `Settings.native` says of it."""
@@ -291,12 +328,17 @@ def _sweep(sock: NetlinkSocket, scan: _Scan) -> None:
             for tun in tables.tunnels().keys() - live:
                 tables.drop_tunnel(tun)
             used = tables.tunnels()
+    near, far = scan.sums()
+    summed = near and any(s.sums == near for s in used.values())
     needed = {(UNDERLAY_IN, s.underlay) for s in used.values()} | {(BRIDGE_OUT, s.bridge) for s in used.values()}
+    needed |= {(SUMS_IN, far)} if summed else set()
     for place in scan.places:
         if place.part != TUNNEL_OUT and (place.version != version or (place.part, place.index) not in needed):
             _detach(sock, place)
     for index in scan.native.keys() - {s.underlay for s in used.values() if s.native == 1}:
         detach_native(sock, index)
+    if (near or far) and not summed:
+        udpsums.remove(sock)
 
 
 def _is_our_xdp(identifier: int) -> bool:

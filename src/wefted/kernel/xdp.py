@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import array
-import errno
-import fcntl
-import socket
 from struct import Struct
 
 from .ifinfo import IFLA_XDP, RTM_NEWLINK, RawLink, header
 from .netlink import Message, NetlinkSocket, attribute, nested, u32
+from .offload import cuts
 
 _FD, _FLAGS = 1, 3
 _IF_NONE, _NATIVE = 1, 4
 """XDP_FLAGS_UPDATE_IF_NOEXIST: never in the place of somebody else's; XDP_FLAGS_DRV_MODE."""
 _ETHERNET = 1
-_ETHTOOL, _GET_TSO = 0x8946, 0x1E
 _INT = Struct("=i")
-_IFREQ = Struct("@16sP16x")
 
 
 def may_unwrap(link: RawLink) -> bool:
@@ -28,7 +23,7 @@ def may_unwrap(link: RawLink) -> bool:
     """
     if link.hardware != _ETHERNET:
         return False
-    return link.kind == "" or (link.kind == "veth" and not _segments(link.name))
+    return link.kind == "" or (link.kind == "veth" and not cuts(link.name))
 
 
 def attach_native(sock: NetlinkSocket, index: int, program: int, *, ours: bool) -> bool:
@@ -44,15 +39,3 @@ def detach_native(sock: NetlinkSocket, index: int) -> None:
 def _set(sock: NetlinkSocket, index: int, program: int, flags: int) -> bool:
     body = nested(IFLA_XDP, attribute(_FD, _INT.pack(program)), u32(_FLAGS, flags))
     return sock.transact([Message(RTM_NEWLINK, 0, header(index) + body)])[0].errno == 0
-
-
-def _segments(name: str) -> bool:
-    """Tell whether the link takes packets that are cut later (TSO), by the ioctl SIOCETHTOOL."""
-    value = array.array("I", [_GET_TSO, 0])
-    request = _IFREQ.pack(name.encode(), value.buffer_info()[0])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        try:
-            fcntl.ioctl(any_socket, _ETHTOOL, request)
-        except OSError as error:
-            return error.errno != errno.EOPNOTSUPP
-    return bool(value[1])

@@ -22,6 +22,8 @@ class Command(KernelObject):
     environment: tuple[tuple[str, str], ...] = ()
     """Sorted by name, as a record of it is."""
     stdin: str = ""
+    announced: bool = False
+    """Whether this host's leases say what it says: then it is run before one is written."""
     output: str = field(default="", compare=False)
     """Only in what was read: what `run` said."""
 

@@ -221,6 +221,8 @@ class Segment:
     """Whether the host is the containers' gateway (bridge, ptp) or a router of the LAN is (macvlan and its kin)."""
     single: bool = False
     """One prefix for the whole subnet (layer 2, or a network of one host) instead of one for each routed block."""
+    said: str = ""
+    """What the command said whose output the backend announces; "" where there is none, or where nothing is announced."""
     links: tuple[HostLink, ...] = ()
     """The links of this host, as they were at the last look; only drivers that use some of them may rely on it."""
 

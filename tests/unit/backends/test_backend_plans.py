@@ -9,8 +9,9 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from wefted.backends import BACKENDS, unreachable
+from wefted.backends import BACKENDS, before_lease, unreachable
 from wefted.errors import Unsupported, UsageError
+from wefted.model.command import Command
 from wefted.model.lease import Lease
 from wefted.model.link import Link, Vxlan
 from wefted.model.network import Network, Segment, Subnet
@@ -158,6 +159,19 @@ def test_the_plan_for_one_peer(backend: str, layer: int, versions: tuple[int, ..
     assert texts(plan(network, peers(), versions)) == lines(text)
 
 
+def test_a_command_comes_before_a_lease_and_is_announced() -> None:
+    options = (("pre_startup", "make key"), ("subnet_add", "add"))
+    network = replace(WEB, backend="extension", options=options)
+    first = before_lease(network)
+    assert first == Command(network="web", subject="this host's lease", run="make key", announced=True)
+    backend = BACKENDS["extension"]
+    assert first in plan(network, [])
+    assert first not in list(backend.plan(replace(segment(network), leases=()), peers())), "who has no block has run nothing"
+    assert backend.announce(replace(segment(network), said="\n a key \n")) == {"data": "a key"}
+    assert backend.announce(segment(network)) == {}
+    assert before_lease(replace(network, backend="vxlan")) is None
+
+
 def test_blocks_of_one_peer_share_its_forwarding_entry() -> None:
     more = leases(node(2), "10.64.2.0/24", "10.64.9.0/24", "fd64:0:0:2::/64")
     made = texts(plan(replace(WEB, backend="vxlan"), more))
@@ -273,7 +287,7 @@ def test_overhead(backend: str, v4: int, v6: int) -> None:
         ({"backend": "vxlan", "options": (("vni", "16777216"),)}, UsageError, "vni is '16777216', not a number from 1"),
         ({"backend": "vxlan", "options": (("vni", "0"),)}, UsageError, "not a number from 1 to 16777215"),
         ({"backend": "extension"}, UsageError, "needs a command"),
-        ({"backend": "extension", "options": (("pre_startup", "a"),)}, Unsupported, "no PreStartupCommand"),
+        ({"backend": "extension", "options": (("pre_startup", "a"),)}, UsageError, "needs a command"),
         ({"backend": "ipip"}, Unsupported, "carries IPv4 only, and fd64::/48 is not"),
         ({"backend": "ipip", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),
         ({"backend": "auto", "layer": 2}, Unsupported, "joins hosts at layer 3, not 2"),

@@ -81,7 +81,7 @@ def parse(data: bytes) -> Object:
     """Return what an object file holds. Raises `Refused` (ENOEXEC) for a damaged or a foreign one."""
     try:
         return _parse(data)
-    except (error, IndexError, ValueError, KeyError) as problem:
+    except (error, IndexError, ValueError, KeyError, OverflowError) as problem:
         raise Refused(errno.ENOEXEC, f"the eBPF object is damaged: {problem}") from None
 
 

@@ -5,8 +5,9 @@
 //   bridge_out   ingress of the bridge       the same for what containers send, before the stack has any work with it
 //   underlay_xdp XDP of the underlay         takes the outer headers off before the card's packets are merged (GRO)
 //   underlay_in  ingress of the underlay     delivers what XDP has unwrapped, and unwraps itself where there is no XDP
+//   sums_in      ingress of a veth           sends on what the kernel has cut and summed there, where the underlay would not
 //
-// The four share their maps. Whatever a program cannot do (too long a packet, a TTL at its end, no neighbour yet, a service of
+// They share their maps. Whatever a program cannot do (too long a packet, a TTL at its end, no neighbour yet, a service of
 // the host) it leaves to the kernel's stack, which answers as it always does. See docs/design/udp.md.
 //
 // Helpers are declared here by their numbers (linux/bpf.h, ___BPF_FUNC_MAPPER), so that nothing but the kernel's own headers is
@@ -68,7 +69,8 @@ struct owner { // whose an inner address is: ours (`mine`), or that of the peer 
 	__u32 tun;
 	__u32 mine;
 	struct address remote;
-	__u16 port, padding; // network byte order
+	__u16 port;	// network byte order
+	__u16 programs; // learned: its host has programs too, so nobody there misses a checksum
 };
 struct peer {
 	struct address remote;
@@ -80,6 +82,7 @@ struct tunnel {
 	struct address local;
 	__u32 source;		// IPv4 address of the TUN device, for ICMP; 0 for none
 	__u32 native;		// for the loader alone: 1 with underlay_xdp, 2 where the card refused it
+	__u32 sums;		// what is wrapped goes by this link, which cuts and sums it; 0: straight to the underlay
 };
 
 SEC("maps") struct definition owners = {BPF_MAP_TYPE_LPM_TRIE, sizeof(struct prefix), sizeof(struct owner), 65536, BPF_F_NO_PREALLOC};
@@ -91,7 +94,7 @@ SEC("maps") struct definition spoken = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct add
 #define MARK 0x77656674 // "weft": what XDP has unwrapped carries it in its metadata
 
 struct mark {
-	__u32 magic, tun;
+	__u32 magic, tun, programs;
 };
 struct outer4 { // the fields of all of these leave no gaps
 	struct iphdr ip;
@@ -172,6 +175,26 @@ INLINE __u16 ip_checksum(struct iphdr *ip)
 	return ~((sum & 0xffff) + (sum >> 16));
 }
 
+// Send wrapped packets on: to the next hop, or first through the veth whose end `sums_in` needs to know the underlay.
+INLINE int leave(struct __sk_buff *skb, const struct tunnel *tunnel, const struct owner *to)
+{
+	if (!tunnel->sums || to->programs)
+		return redirect_neigh(tunnel->underlay, 0, 0, 0);
+	struct ethhdr eth = {.h_proto = tunnel->version == 4 ? htons(ETH_P_IP) : htons(ETH_P_IPV6)};
+	memcpy(eth.h_source, &tunnel->underlay, sizeof(tunnel->underlay));
+	if (store_bytes(skb, 0, &eth, sizeof(eth), 0))
+		return TC_ACT_SHOT;
+	return redirect(tunnel->sums, 0);
+}
+
+SEC("classifier") int sums_in(struct __sk_buff *skb)
+{
+	__u32 underlay;
+	if (load_bytes(skb, ETH_ALEN, &underlay, sizeof(underlay)))
+		return TC_ACT_SHOT;
+	return redirect_neigh(underlay, 0, 0, 0);
+}
+
 // Put the outer headers before the inner packet, which begins behind an Ethernet header, and send it to the owner's host.
 INLINE int wrap(struct __sk_buff *skb, const struct tunnel *tunnel, const struct owner *to)
 {
@@ -200,7 +223,7 @@ INLINE int wrap(struct __sk_buff *skb, const struct tunnel *tunnel, const struct
 		if (store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0))
 			return TC_ACT_SHOT;
 	}
-	return redirect_neigh(tunnel->underlay, 0, 0, 0);
+	return leave(skb, tunnel, to);
 }
 
 // ICMP (RFC 792), net unreachable, from the TUN device's address and into that device, as flannel's proxy answers.
@@ -270,8 +293,9 @@ SEC("classifier") int bridge_out(struct __sk_buff *skb)
 	struct tunnel *tunnel = map_lookup(&tunnels, &tun);
 	if (!tunnel || tunnel->bridge != skb->ifindex || map_lookup(&spoken, &in.target))
 		return TC_ACT_UNSPEC;
-	__u32 length = skb->len - ETH_HLEN;
-	if (check_mtu(skb, tun, &length, 0, BPF_MTU_CHK_SEGS))
+	// The kernel takes a length or looks at the pieces, never both; and the length that it knows has our Ethernet header.
+	__u32 length = skb->gso_size ? 0 : skb->len - ETH_HLEN;
+	if (check_mtu(skb, tun, &length, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0))
 		return TC_ACT_UNSPEC;
 	if (age(skb, ETH_HLEN, &in, 2)) // once for the router that was skipped, once for the tunnel
 		return TC_ACT_SHOT;
@@ -279,19 +303,25 @@ SEC("classifier") int bridge_out(struct __sk_buff *skb)
 }
 
 // An inner packet behind an Ethernet header: to the container where nothing else has a say, else to the stack by the TUN device.
-INLINE int deliver(struct __sk_buff *skb, __u32 tun)
+// Programs leave the outer UDP checksum out (`programs`), sockets never do: so hosts tell each other without a word.
+INLINE int deliver(struct __sk_buff *skb, __u32 tun, __u32 programs)
 {
 	struct inner in = {};
 	if (!parse(skb, ETH_HLEN, &in) || in.ttl <= 1)
 		return TC_ACT_SHOT;
 	struct owner *from = owner_of(&in.source);
-	if (from && !from->mine)
+	if (from && from->mine) // nobody else has our containers' addresses
+		return TC_ACT_SHOT;
+	if (from) {
 		tun = from->tun;
+		if (from->programs != programs)
+			from->programs = programs;
+	}
 	struct tunnel *tunnel = map_lookup(&tunnels, &tun);
 	if (!tunnel)
 		return TC_ACT_SHOT;
 	struct owner *to = owner_of(&in.target);
-	if (tunnel->bridge && from && !from->mine && to && to->mine && to->tun == tun && in.ttl > 2) {
+	if (tunnel->bridge && from && to && to->mine && to->tun == tun && in.ttl > 2) {
 		struct bpf_fib_lookup fib = {.family = in.version == 4 ? 2 : 10, .ifindex = tun};
 		if (in.version == 4) {
 			fib.ipv4_src = in.source.word[3];
@@ -346,8 +376,8 @@ SEC("classifier") int underlay_in(struct __sk_buff *skb)
 {
 	struct mark *mark = (void *)(long)skb->data_meta;
 	if ((void *)(mark + 1) <= (void *)(long)skb->data && mark->magic == MARK)
-		return deliver(skb, mark->tun);
-	__u32 tun;
+		return deliver(skb, mark->tun, mark->programs);
+	__u32 tun, programs;
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 	__u8 first;
 	if (skb->protocol == htons(ETH_P_IP)) {
@@ -363,6 +393,7 @@ SEC("classifier") int underlay_in(struct __sk_buff *skb)
 			return TC_ACT_SHOT;
 		if (first >> 4 == 6)
 			flags |= DECAP_L3_IPV6;
+		programs = !outer.udp.check;
 		if (adjust_room(skb, -(int)sizeof(outer), BPF_ADJ_ROOM_MAC, flags))
 			return TC_ACT_SHOT;
 	} else if (skb->protocol == htons(ETH_P_IPV6)) {
@@ -378,19 +409,20 @@ SEC("classifier") int underlay_in(struct __sk_buff *skb)
 			return TC_ACT_SHOT;
 		if (first >> 4 == 4)
 			flags |= DECAP_L3_IPV4;
+		programs = !outer.udp.check;
 		if (adjust_room(skb, -(int)sizeof(outer), BPF_ADJ_ROOM_MAC, flags))
 			return TC_ACT_SHOT;
 	} else {
 		return TC_ACT_UNSPEC;
 	}
-	return deliver(skb, tun);
+	return deliver(skb, tun, programs);
 }
 
 SEC("xdp") int underlay_xdp(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	struct ethhdr *eth = data;
-	__u32 tun, outer;
+	__u32 tun, outer, programs;
 	__u8 *first;
 	if ((void *)(eth + 1) > end)
 		return XDP_PASS;
@@ -402,6 +434,7 @@ SEC("xdp") int underlay_xdp(struct xdp_md *xdp)
 		struct address remote = mapped(o->ip.saddr);
 		tun = tunnel_of(&remote, o->udp.dest);
 		outer = sizeof(*o);
+		programs = !o->udp.check;
 	} else if (eth->h_proto == htons(ETH_P_IPV6)) {
 		struct outer6 *o = data + ETH_HLEN;
 		first = (void *)(o + 1);
@@ -411,6 +444,7 @@ SEC("xdp") int underlay_xdp(struct xdp_md *xdp)
 		memcpy(&remote, &o->ip.saddr, 16);
 		tun = tunnel_of(&remote, o->udp.dest);
 		outer = sizeof(*o);
+		programs = !o->udp.check;
 	} else {
 		return XDP_PASS;
 	}
@@ -429,7 +463,7 @@ SEC("xdp") int underlay_xdp(struct xdp_md *xdp)
 	if (data + sizeof(inner) > end || (void *)(mark + 1) > data)
 		return XDP_DROP;
 	*(struct ethhdr *)data = inner;
-	*mark = (struct mark){MARK, tun};
+	*mark = (struct mark){MARK, tun, programs};
 	return XDP_PASS;
 }
 

@@ -22,13 +22,14 @@ from .maps import Map
 
 FILE = Path(__file__).with_name("udp.bpf.o")
 TUNNEL_OUT, BRIDGE_OUT, UNDERLAY_IN, UNDERLAY_XDP = "tunnel_out", "bridge_out", "underlay_in", "underlay_xdp"
+SUMS_IN = "sums_in"
 OWNERS, PEERS, TUNNELS = "owners", "peers", "tunnels"
 
 _INDEX = Struct("=I")
 _PREFIX = Struct("=I16s")
 _OWNER = Struct("=II16s2s2x")
 _PEER = Struct("=16s2s2x")
-_TUNNEL = Struct("=II2sH16s4sI")
+_TUNNEL = Struct("=II2sH16s4sII")
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -52,6 +53,8 @@ class Settings:
     source: IPAddress | None
     native: int
     """0 where the hook for frames unwraps, 1 where the card's driver does (XDP), 2 where it should and refuses."""
+    sums: int = 0
+    """The link on which the kernel cuts and sums what is wrapped (see `udpsums`); 0 where the underlay does."""
 
 
 @cache
@@ -197,15 +200,14 @@ def tunnel_bytes(settings: Settings) -> bytes:
     source = settings.source.packed if settings.source is not None and settings.source.version == 4 else bytes(4)
     return _TUNNEL.pack(
         settings.underlay, settings.bridge, settings.port.to_bytes(2, "big"), settings.local.version,
-        address_bytes(settings.local), source, settings.native,
+        address_bytes(settings.local), source, settings.native, settings.sums,
     )  # fmt: skip
 
 
 def _settings(data: bytes) -> Settings:
-    underlay, bridge, port, _, local, source, native = _TUNNEL.unpack(data)
-    return Settings(
-        underlay, bridge, int.from_bytes(port, "big"), _address(local), ip_address(source) if any(source) else None, native
-    )
+    underlay, bridge, port, _, local, source, native, sums = _TUNNEL.unpack(data)
+    answers = ip_address(source) if any(source) else None
+    return Settings(underlay, bridge, int.from_bytes(port, "big"), _address(local), answers, native, sums)
 
 
 def _address(data: bytes) -> IPAddress:
