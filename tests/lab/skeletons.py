@@ -56,8 +56,9 @@ MACHINED = r"""
 set -e
 mkdir -p /run/dbus
 [ -e /run/dbus/system_bus_socket ] || dbus-daemon --system --fork
-[ -d /run/systemd/machines ] || { /lib/systemd/systemd-machined </dev/null >/var/log/machined.log 2>&1 & }
-until [ -d /run/systemd/machines ]; do sleep 0.02; done
+listens=/run/systemd/userdb/io.systemd.Machine
+[ -e $listens ] || { /lib/systemd/systemd-machined </dev/null >/var/log/machined.log 2>&1 & }
+until [ -e $listens ]; do sleep 0.02; done
 """
 """Start a bus and systemd-machined, which is all that nspawn needs of systemd to register a machine."""
 
@@ -101,12 +102,12 @@ class Machine:
     def __init__(self, run: Run, name: str, registered: bool = False) -> None:
         self.name = name
         self._run = run
-        self._registered = registered
+        self.registered = registered
 
     def start(self, own_network: bool = True) -> None:
-        if self._registered:
+        if self.registered:
             self._run(["sh", "-c", MACHINED])
-        words = [f"--register={'yes' if self._registered else 'no'}", *(["--private-network"] if own_network else [])]
+        words = [f"--register={'yes' if self.registered else 'no'}", *(["--private-network"] if own_network else [])]
         self._run(["sh", "-c", NSPAWN, "sh", self.name, *words])
 
     def stop(self, signal: str = "TERM") -> None:

@@ -49,12 +49,13 @@ class NspawnFiles:
             return []
 
     def _unregistered(self, registered: Iterable[str]) -> Iterator[Entry]:
-        """Yield the machines that machined does not know; without a process only while an nspawn has not made one yet."""
+        """Yield the machines that machined does not know; without a process only while an nspawn is not ready with one."""
         names = _names(self._tunnels) - set(registered)
         if not names:
             return
         supervisors = processes(self._proc, SUPERVISOR)
-        leaders = {self._machine(child): child for pid in supervisors for child in self._children(pid)}
+        children = [child for pid in supervisors for child in self._children(pid)]
+        leaders = {name: child for child in children if (name := self._machine(child))}
         begins = len(leaders) < len(supervisors)
         for name in sorted(names):
             if name in leaders or begins:

@@ -130,10 +130,15 @@ def test_nspawn_tells_what_is_not_registered_by_the_mount_that_each_machine_has(
     assert files.directories() == [str(tunnels)]
 
 
-def test_a_machine_whose_nspawn_has_made_no_process_yet_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_machine_whose_nspawn_is_not_ready_is_waited_for(tmp_path: Path, begun: bool) -> None:
     proc, tunnels = tmp_path / "proc", tmp_path / "propagate"
     (tunnels / "web").mkdir(parents=True)
-    process(proc, 70, "70", comm="systemd-nspawn")
+    if begun:
+        a_machine(proc, "web", 70)
+        write(proc / "71" / "mountinfo", "297 295 0:50 / / rw - ext4 /dev/vda rw\n")
+    else:
+        process(proc, 70, "70", comm="systemd-nspawn")
     files = NspawnFiles(str(tmp_path / "absent"), str(tunnels), str(proc))
     assert list(files.entries()) == [Entry(name="web", pid=0)]
 
