@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,14 +236,17 @@ class TestNspawn(AnnouncingContract):
         yield world
         world.close()
 
-    async def test_what_a_killed_nspawn_leaves_is_no_machine(self, world: SkeletonWorld) -> None:
+    async def test_a_machine_runs_on_when_its_nspawn_was_killed(self, world: SkeletonWorld) -> None:
         name = world.make()
-        await world.runtime.find(name)
+        found = await world.runtime.find(name)
         machine = world.containers[name]
         assert isinstance(machine, Machine)
+        leader = machine.leader()
+        machine.stop("KILL")
+        assert await world.runtime.find(name) == found
         async with watching(world.runtime) as events:
-            machine.stop("KILL")
-            await until(events, lambda e: e.container == f"nspawn:{name}" and e.sandbox is None)
+            os.kill(leader, signal.SIGKILL)
+            assert (await until(events, lambda e: e.container == f"nspawn:{name}")).sandbox is None
         assert os.path.isdir(f"/run/systemd/nspawn/propagate/{name}")
         assert list(NspawnFiles().entries()) == []
 

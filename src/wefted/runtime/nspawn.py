@@ -2,8 +2,8 @@
 
 A registered machine is a file of KEY=VALUE below /run/systemd/machines. With `--register=no`, or where no machined runs, there
 is only the directory that nspawn makes for each machine below /run/systemd/nspawn/propagate and mounts inside at
-/run/host/incoming (systemd 230 to 257: src/nspawn/nspawn-mount.c, mount_tunnel_dig): the mounts of an nspawn's child tell its
-name, whatever the command line was. One whose nspawn was killed is left behind, so a directory alone is no machine.
+/run/host/incoming (src/nspawn/nspawn.c, mount_tunnel_dig): the mounts of a machine's first process tell its name, whatever the
+command line was, and also when nspawn was killed and the machine runs on. A directory that is left behind is no machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .processes import is_first, processes
+from .processes import firsts, parent, processes
 from .statefiles import Entry, StateFilesRuntime
 
 MACHINES = "/run/systemd/machines"
@@ -53,21 +53,14 @@ class NspawnFiles:
         names = _names(self._tunnels) - set(registered)
         if not names:
             return
-        supervisors = processes(self._proc, SUPERVISOR)
-        children = [child for pid in supervisors for child in self._children(pid)]
-        leaders = {name: child for child in children if (name := self._machine(child))}
-        begins = len(leaders) < len(supervisors)
+        supervisors = set(processes(self._proc, SUPERVISOR))
+        # The first process is still called nspawn while it makes its network namespace (nspawn.c, inner_child).
+        ready = [pid for pid in firsts(self._proc) if pid not in supervisors]
+        leaders = {name: pid for pid in ready if (name := self._machine(pid))}
+        begins = not supervisors <= {parent(self._proc, pid) for pid in leaders.values()}
         for name in sorted(names):
             if name in leaders or begins:
                 yield Entry(name=name, pid=leaders.get(name, 0))
-
-    def _children(self, supervisor: int) -> Iterator[int]:
-        """Yield the first processes of the pid namespaces that an nspawn has made."""
-        for path in (self._proc / str(supervisor) / "task").glob("*/children"):
-            try:
-                yield from (pid for pid in map(int, path.read_text().split()) if is_first(self._proc, pid))
-            except OSError:
-                continue
 
     def _machine(self, leader: int) -> str:
         try:

@@ -10,6 +10,11 @@ def processes(proc: Path, comm: str) -> list[int]:
     return [int(path.parent.name) for path in proc.glob("[0-9]*/comm") if _read(path).rstrip("\n") == comm[:15]]
 
 
+def firsts(proc: Path) -> list[int]:
+    """Return the first process of every pid namespace below ours."""
+    return [pid for pid in sorted(int(path.parent.name) for path in proc.glob("[0-9]*/comm")) if is_first(proc, pid)]
+
+
 def is_first(proc: Path, pid: int) -> bool:
     """Tell whether a process is number 1 of a pid namespace below ours."""
     numbers = status(proc, pid, "NSpid").split()

@@ -111,7 +111,6 @@ def process(proc: Path, pid: int, numbers: str, above: int = 1, comm: str = "x",
 def a_machine(proc: Path, name: str, pid: int) -> None:
     """An nspawn 252, its stub init (measured: its parent is nspawn itself), and the mount that tells the name."""
     process(proc, pid, str(pid), comm="systemd-nspawn")
-    write(proc / str(pid) / "task" / str(pid) / "children", f"{pid + 1} ")
     process(proc, pid + 1, f"{pid + 1}\t1", above=pid)
     mounts = (
         "297 295 0:50 / / rw - ext4 /dev/vda rw\n"
@@ -130,13 +129,26 @@ def test_nspawn_tells_what_is_not_registered_by_the_mount_that_each_machine_has(
     assert files.directories() == [str(tunnels)]
 
 
+def test_a_machine_runs_on_when_its_nspawn_was_killed(tmp_path: Path) -> None:
+    proc, tunnels = tmp_path / "proc", tmp_path / "propagate"
+    (tunnels / "web").mkdir(parents=True)
+    a_machine(proc, "web", 70)
+    process(proc, 71, "71\t1", above=1)
+    for file in (proc / "70").iterdir():
+        file.unlink()
+    files = NspawnFiles(str(tmp_path / "absent"), str(tunnels), str(proc))
+    assert list(files.entries()) == [Entry(name="web", pid=71)]
+    (proc / "71" / "comm").unlink()
+    assert list(files.entries()) == []
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_machine_whose_nspawn_is_not_ready_is_waited_for(tmp_path: Path, begun: bool) -> None:
     proc, tunnels = tmp_path / "proc", tmp_path / "propagate"
     (tunnels / "web").mkdir(parents=True)
     if begun:
         a_machine(proc, "web", 70)
-        write(proc / "71" / "mountinfo", "297 295 0:50 / / rw - ext4 /dev/vda rw\n")
+        write(proc / "71" / "comm", "systemd-nspawn\n")
     else:
         process(proc, 70, "70", comm="systemd-nspawn")
     files = NspawnFiles(str(tmp_path / "absent"), str(tunnels), str(proc))
