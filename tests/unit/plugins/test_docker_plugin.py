@@ -351,6 +351,18 @@ class TestWhatDockerForgets:
         assert veths(one) == []
 
 
+async def test_what_was_asked_for_by_name_is_not_handed_to_the_next_one(hosts, monkeypatch):
+    one = hosts[0]
+    monkeypatch.setattr(one.member.engine.host.book, "_grace", 30.0)
+    network = await one.network("net1", subnets=("10.99.0.0/24",))
+    free, fixed = await one.run(network, "e1"), await one.run(network, "e2", ip="10.99.0.9")
+    for endpoint, found in (("e1", free), ("e2", fixed)):
+        await one.stop(network, endpoint, found)
+    assert (await one.run(network, "e3"))["Address"] == free["Address"]
+    assert (await one.run(network, "e4"))["Address"] not in (free["Address"], fixed["Address"])
+    assert (await one.run(network, "e5", ip="10.99.0.9"))["Address"] == fixed["Address"]
+
+
 class TestLans:
     """Networks in the LAN of a link of the host: the whole link is handed over, and the LAN's router is the gateway."""
 
