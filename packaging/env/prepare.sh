@@ -60,6 +60,8 @@ missing_engines() {
   command -v docker-compose >/dev/null || echo docker-compose
   command -v podman >/dev/null || printf '%s\n' podman crun netavark aardvark-dns
   command -v iptables >/dev/null || echo iptables
+  command -v lxc-start >/dev/null || echo lxc
+  command -v systemd-nspawn >/dev/null || echo systemd-container
   [ -x /bin/busybox ] || echo busybox-static
   command -v ufw >/dev/null || echo ufw
   command -v firewalld >/dev/null || echo firewalld
@@ -74,6 +76,8 @@ units_of() {
     etcd-server) echo etcd.service ;;
     ufw) echo ufw.service ;;
     firewalld) echo firewalld.service ;;
+    lxc) echo lxc.service lxc-net.service ;;
+    systemd-container) echo machines.target ;;
     docker.io) echo docker.service docker.socket containerd.service ;;
     podman) echo podman.service podman.socket podman-restart.service podman-auto-update.service podman-auto-update.timer ;;
   esac

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +15,12 @@ from wefted.errors import UsageError
 from wefted.interfaces import Runtime
 from wefted.runtime.containerd import ContainerdRuntime
 from wefted.runtime.docker import DockerRuntime
+from wefted.runtime.lxc import LxcRuntime
+from wefted.runtime.nspawn import NspawnFiles, NspawnRuntime
 from wefted.runtime.podman import PodmanRuntime
 from wefted.testing.runtime_contract import AnnouncingContract, RenamingContract, until, watching
+
+from .skeletons import LxcContainer, Machine, here
 
 NUMBERS = itertools.count(1)
 IMAGE = "docker.io/library/skel:latest"
@@ -99,6 +106,36 @@ class ContainerdWorld:
             subprocess.run(["ctr", "container", "rm", name], check=False, capture_output=True)
 
 
+class SkeletonWorld:
+    """Containers made from a root directory, of LXC or systemd-nspawn."""
+
+    bad_names = ("", "a/b", "..", "a b")
+
+    def __init__(self, runtime: Runtime, make: Callable[[str], LxcContainer | Machine]) -> None:
+        self.runtime = runtime
+        self.containers: dict[str, LxcContainer | Machine] = {}
+        self._make = make
+
+    def make(self, own_network: bool = True) -> str:
+        name = f"c{next(NUMBERS)}"
+        self.containers[name] = self._make(name)
+        self.containers[name].start(own_network)
+        return name
+
+    def remove(self, name: str) -> None:
+        self.containers[name].stop()
+
+    def recreate(self, name: str) -> None:
+        self.containers[name].start()
+
+    def sharing_host(self) -> str:
+        return self.make(own_network=False)
+
+    def close(self) -> None:
+        for container in self.containers.values():
+            container.remove()
+
+
 class Sharing:
     """Containers in the namespace of another one are found as that one, by engines with a command line like Docker's."""
 
@@ -166,3 +203,63 @@ class TestContainerd(AnnouncingContract):
         identifier = run("docker", "run", "-d", "--rm", "--name", "own", "skel")
         assert await world.runtime.find(identifier) is None
         run("docker", "rm", "-f", "own")
+
+
+class TestLxc(AnnouncingContract):
+    @pytest.fixture
+    def world(self) -> Iterator[SkeletonWorld]:
+        world = SkeletonWorld(LxcRuntime(), lambda name: LxcContainer(here, name))
+        yield world
+        world.close()
+
+    async def test_the_name_stays_when_a_group_of_it_was_left_over(self, world: SkeletonWorld) -> None:
+        """LXC takes `lxc.payload.NAME-1` then. The monitor of the first one is killed, so that nobody removes its groups."""
+        name = world.make()
+        container = world.containers[name]
+        before = await world.runtime.find(name)
+        async with watching(world.runtime) as events:
+            run("kill", "-9", run("ps", "-o", "ppid=", "-p", str(container.leader())))
+            await until(events, lambda e: e.container == f"lxc:{name}" and e.sandbox is None)
+            container.start()
+            back = await until(events, lambda e: e.container == f"lxc:{name}" and e.sandbox is not None)
+        assert f"lxc.payload.{name}-1" in run("cat", f"/proc/{container.leader()}/cgroup")
+        assert back.sandbox == await world.runtime.find(name) != before
+        assert await world.runtime.find(f"{name}-1") is None
+
+
+class TestNspawn(AnnouncingContract):
+    """Machines that nobody has registered."""
+
+    @pytest.fixture
+    def world(self) -> Iterator[SkeletonWorld]:
+        world = SkeletonWorld(NspawnRuntime(), lambda name: Machine(here, name))
+        yield world
+        world.close()
+
+    async def test_a_machine_runs_on_when_its_nspawn_was_killed(self, world: SkeletonWorld) -> None:
+        name = world.make()
+        found = await world.runtime.find(name)
+        machine = world.containers[name]
+        assert isinstance(machine, Machine)
+        leader = machine.leader()
+        machine.stop("KILL")
+        assert await world.runtime.find(name) == found
+        async with watching(world.runtime) as events:
+            os.kill(leader, signal.SIGKILL)
+            assert (await until(events, lambda e: e.container == f"nspawn:{name}")).sandbox is None
+        assert os.path.isdir(f"/run/systemd/nspawn/propagate/{name}")
+        assert list(NspawnFiles().entries()) == []
+
+
+class TestNspawnRegistered(AnnouncingContract):
+    """Machines of systemd-machined."""
+
+    @pytest.fixture
+    def world(self) -> Iterator[SkeletonWorld]:
+        world = SkeletonWorld(NspawnRuntime(), lambda name: Machine(here, name, registered=True))
+        yield world
+        world.close()
+
+    async def test_they_are_registered(self, world: SkeletonWorld) -> None:
+        name = world.make()
+        assert f"LEADER={world.containers[name].leader()}\n" in Path(f"/run/systemd/machines/{name}").read_text()

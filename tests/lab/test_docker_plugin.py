@@ -118,6 +118,21 @@ class TestTwoHosts:
         wait_for(lambda: pings(h2, "web2", "web1"), 10, "its name on the other host")
         assert len(rows(h1, network)) == 1
 
+    def test_a_boot_of_the_host_keeps_address_and_name(self, lab: Lab, network: str) -> None:
+        h1, h2 = lab.host("h1"), lab.host("h2")
+        run(h1, "web1", network, "--restart", "always", "-p", "8080:80")
+        run(h2, "web2", network)
+        before = seen_by_docker(h1, "web1", network)
+        lab.poweroff("h1")
+        lab.boot("h1")
+        h1 = lab.host("h1")
+        state = ["docker", "inspect", "-f", "{{.State.Running}}", "web1"]
+        wait_for(lambda: h1.run(state, check=False).stdout == "true\n", 60, "the container")
+        assert seen_by_docker(h1, "web1", network) == before
+        wait_for(lambda: pings(h2, "web2", "web1"), 15, "its name on the other host")
+        assert len(rows(h1, network)) == 1
+        assert [row["host_port"] for row in wefted(h1, "ps", "--ports")] == [8080]
+
 
 class TestOptions:
     def test_chosen_addresses_and_mac_in_both_families(self, lab: Lab) -> None:
@@ -164,6 +179,28 @@ class TestOptions:
             assert json.loads(inside(h1, "web1", "/usr/sbin/ip", "-j", "link").stdout)[-1]["ifname"] == "eth0"
         finally:
             remove(lab, "inner")
+
+    def test_nobody_gets_out_of_an_internal_network_or_into_it_who_tries(self, lab: Lab) -> None:
+        """A container that may change its routes, another network's container, and a host that knows the way."""
+        create(lab, "inner", "--internal", hosts=("h1",))
+        create(lab, "net1", "-o", "backend=vxlan", hosts=("h1",))
+        h1, h3 = lab.host("h1"), lab.host("h3")
+        try:
+            run(h1, "web1", "inner", "--cap-add", "NET_ADMIN")
+            run(h1, "web2", "inner")
+            run(h1, "other", "net1")
+            address, friend = (seen_by_docker(h1, name, "inner")[0] for name in ("web1", "web2"))
+            wait_for(lambda: pings(h1, "web1", friend), 10, "its own network")
+            gateway = json.loads(h1.run(["docker", "network", "inspect", "inner"]).stdout)[0]["IPAM"]["Config"][0]["Gateway"]
+            inside(h1, "web1", "/usr/sbin/ip", "route", "add", "default", "via", gateway)
+            assert not pings(h1, "web1", str(h3.address))
+            assert not pings(h1, "other", address)
+            h3.run(["ip", "route", "replace", f"{address}/32", "via", str(h1.address)])
+            assert h3.run(["ping", "-c1", "-W1", address], check=False).returncode != 0
+        finally:
+            h3.run(["ip", "route", "del", f"{address}/32"], check=False)
+            remove(lab, "inner")
+            remove(lab, "net1")
 
     def test_a_network_is_connected_and_disconnected_while_the_container_runs(self, lab: Lab, network: str) -> None:
         h1 = lab.host("h1")

@@ -19,7 +19,7 @@ from .engines import lab_with
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 REPORT = "run/contract.xml"
-CLASSES = ("TestDocker", "TestPodman", "TestContainerd")
+CLASSES = ("TestDocker", "TestPodman", "TestContainerd", "TestLxc", "TestNspawn", "TestNspawnRegistered")
 CASES = [(name, test) for name in CLASSES for test in sorted(dir(getattr(engine_contracts, name))) if test.startswith("test_")]
 
 

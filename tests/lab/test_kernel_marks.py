@@ -9,7 +9,7 @@ import pytest
 
 from wefted.kernel.marks import LINK_GROUP, PROTOCOL
 from wefted.model.firewall import NftElement, NftTable
-from wefted.model.link import Link, MovedLink
+from wefted.model.link import Link, Macvlan, MovedLink
 from wefted.model.objects import HOST, Change, KernelObject
 from wefted.model.route import Address, Neighbor, Route
 from wefted.testing.kernel_samples import BRIDGE, FOREIGN, SAMPLES, TABLE, VXLAN, attached
@@ -47,6 +47,19 @@ def test_foreign_things_are_not_read(host: LabHost) -> None:
     ):
         host.run(*words.split())
     assert ours(host) == []
+
+
+def test_a_link_that_is_handed_over_is_ours_as_long_as_it_is_here(host: LabHost) -> None:
+    """It stays down here; where it was taken to, it is somebody else's; and when it comes back it is ours again."""
+    link = Macvlan(name="vd-test", parent=FOREIGN, mac="02:00:00:00:00:09", up=False, handed=True)
+    make(host, link)
+    assert [(item.key, getattr(item, "up", None)) for item in ours(host)] == [(link.key, False)]
+    sandbox = host.sandbox()
+    host.run(*f"ip link set vd-test netns {sandbox} name eth7".split())
+    assert ours(host) == []
+    inside = host.new_kernel().read(sandbox).objects
+    assert [item.key for item in inside.values() if item.owned] == []
+    assert ("link state", sandbox, "eth7") in inside
 
 
 def test_foreign_things_on_our_links_are_not_read(host: LabHost) -> None:

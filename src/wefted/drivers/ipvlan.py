@@ -13,7 +13,7 @@ from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
 
 from . import checks, shim, trunk
-from .sandbox import attached, interior
+from .sandbox import attached, interior, placed
 
 MODES = ("l2", "l3", "l3s")
 
@@ -48,7 +48,7 @@ class IpvlanDriver:
         way = Ipvlan(name=shim.link(network), parent=trunk.link(network), alias=f"wefted shim {network.name}")
         yield from shim.objects(segment, attached(endpoints), way)
         for endpoint in attached(endpoints):
-            yield Ipvlan(
+            link = Ipvlan(
                 ns=endpoint.ns,
                 name=endpoint.ifname,
                 parent=trunk.link(network),
@@ -56,5 +56,6 @@ class IpvlanDriver:
                 mtu=segment.mtu,
                 alias=f"{endpoint.network} {endpoint.container}",
             )
+            yield placed(link, endpoint)
             # In l3 and l3s the interface has no ARP and the host's link routes: no next hop could ever be resolved.
             yield from interior(network, endpoint, gateways=mode == "l2", announce=mode == "l2")

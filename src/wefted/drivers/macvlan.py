@@ -15,7 +15,7 @@ from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
 
 from . import checks, shim, trunk
-from .sandbox import attached, interior
+from .sandbox import attached, interior, placed
 
 MODES = ("bridge", "private", "vepa", "passthru")
 
@@ -52,7 +52,7 @@ class MacvlanDriver:
             yield from trunk.objects(segment)
             yield from shim.objects(segment, attached(endpoints), _shim(segment))
         for endpoint in attached(endpoints):
-            yield Macvlan(
+            link = Macvlan(
                 ns=endpoint.ns,
                 name=endpoint.ifname,
                 parent=trunk.link(network) if alone else network.tunnel,
@@ -61,6 +61,7 @@ class MacvlanDriver:
                 mtu=segment.mtu,
                 alias=f"{endpoint.network} {endpoint.container}",
             )
+            yield placed(link, endpoint)
             yield from interior(network, endpoint, announce=True)
 
 

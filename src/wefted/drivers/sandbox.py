@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
+from typing import TypeVar
 
-from wefted.model.link import LinkState
+from wefted.model.link import Link, LinkState
 from wefted.model.network import Endpoint, Network
-from wefted.model.objects import IPAddress, IPNetwork, KernelObject
+from wefted.model.objects import HOST, IPAddress, IPNetwork, KernelObject
 from wefted.model.route import Address, Route
 
 DEFAULT = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
@@ -16,6 +18,14 @@ DEFAULT = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 def attached(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
     """Return the endpoints whose container is there; the others get no objects."""
     return [endpoint for endpoint in endpoints if endpoint.attached]
+
+
+L = TypeVar("L", bound=Link)
+
+
+def placed(link: L, endpoint: Endpoint) -> L:
+    """Return a container's link: in its namespace, or where the engine takes it from that asked for it through our plugin."""
+    return replace(link, ns=HOST, name=endpoint.far_link, up=False, handed=True) if endpoint.plugged else link
 
 
 SHADOWING_METRIC = 512
@@ -28,6 +38,8 @@ def interior(network: Network, endpoint: Endpoint, *, gateways: bool = True, ann
     `gateways` False is for links without ARP, which know no neighbour; `announce` True for links on which others may remember
     another MAC for an address (on a network of ours an address always has the same).
     """
+    if endpoint.plugged:
+        return  # its engine does that
     yield loopback(endpoint)
     for address in endpoint.addresses:
         yield Address(ns=endpoint.ns, link=endpoint.ifname, address=address, announce=announce)

@@ -11,7 +11,7 @@ from wefted.model.network import Endpoint, Network, Segment
 from wefted.model.objects import KernelObject
 
 from . import checks
-from .sandbox import attached, interior
+from .sandbox import attached, interior, placed
 from .trunk import TAGS
 
 
@@ -37,7 +37,7 @@ class VlanDriver:
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield the VLAN's sub-interface in the container's namespace."""
         for endpoint in attached(endpoints):
-            yield Vlan(
+            link = Vlan(
                 ns=endpoint.ns,
                 name=endpoint.ifname,
                 parent=segment.network.option("parent"),
@@ -46,4 +46,5 @@ class VlanDriver:
                 mtu=segment.mtu,
                 alias=f"{endpoint.network} {endpoint.container}",
             )
+            yield placed(link, endpoint)
             yield from interior(segment.network, endpoint, announce=True)

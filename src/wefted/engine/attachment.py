@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from wefted.errors import KernelError
 from wefted.model.network import Endpoint, Network
@@ -37,11 +37,16 @@ class Attachment:
             objects = index(plan_network(segment, host.view.leases_of(network.name), (endpoint,)))
         else:
             objects = plan_endpoint(segment, endpoint)
+        return await self.make(objects)
+
+    async def make(self, objects: Mapping[Key, KernelObject], handing: bool = False) -> Report:
+        """Make objects, as `Reconciler.ensure`; wait for a namespace that is just dying where that has a link's MAC."""
+        host = self._host
         end = time.monotonic() + DYING
-        report = await host.worker(host.reconciler.ensure, objects)
+        report = await host.worker(host.reconciler.ensure, objects, handing)
         while any(outcome.errno == errno.EADDRINUSE for outcome in report.failures) and time.monotonic() < end:
             await asyncio.sleep(AGAIN)
-            report = await host.worker(host.reconciler.ensure, objects)
+            report = await host.worker(host.reconciler.ensure, objects, handing)
         return report
 
     async def remove(self, endpoints: Collection[Endpoint]) -> Report:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from wefted.model.link import Link
 from wefted.model.objects import Change, KernelObject, Key
 
 
-def diff(desired: Mapping[Key, KernelObject], actual: Mapping[Key, KernelObject]) -> list[Change]:
+def diff(desired: Mapping[Key, KernelObject], actual: Mapping[Key, KernelObject], *, handing: bool = False) -> list[Change]:
     """Return the changes that turn `actual` into `desired`: deletions from the highest rank, then the rest from the lowest.
 
-    Objects that are not ours (`owned` False) are corrected and never deleted.
+    Objects that are not ours (`owned` False) are corrected and never deleted. A link that is handed over is made only when it
+    is (`handing`); afterwards it is let be where it is, and not missed where it is not.
     """
     gone = [Change(old, None) for key, old in actual.items() if key not in desired and old.owned]
     made: list[Change] = []
     for key, new in desired.items():
         old = actual.get(key)
+        if not handing and isinstance(new, Link) and new.handed:
+            continue
         if old is None or not (new is old or new.satisfied_by(old)):
             made.append(Change(old, new))
     gone.sort(key=lambda change: -change.subject.rank)

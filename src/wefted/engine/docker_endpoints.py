@@ -1,7 +1,8 @@
-"""Endpoints that Docker asks for: a pair of links whose far end is handed over, and what is known of the container later.
+"""Endpoints that Docker asks for: a link that is handed over, and what is known of the container later.
 
-libnetwork takes the far end from the host's namespace, names it and gives it the address that our IPAM chose, before the
-container's first instruction. Doing that ourselves would collide with the default routes of other drivers in one container.
+libnetwork takes the far end of a pair, or the whole macvlan, ipvlan or VLAN, from the host's namespace, names it and gives it
+the address that our IPAM chose, before the container's first instruction. Doing that ourselves would collide with the default
+routes of other drivers in one container.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
-from wefted.errors import Exhausted, InUse, NotFound
+from wefted.drivers import DRIVERS, refuse_link, refuse_second
+from wefted.errors import Exhausted, InUse, NotFound, UsageError
 from wefted.model import naming, spec
 from wefted.model.link import Veth
 from wefted.model.network import Endpoint, Network, PortMapping, endpoint_id
@@ -21,7 +23,7 @@ from wefted.model.objects import HOST, IPAddress, KernelObject, Key, Netns
 from wefted.runtime.namespace import identity_of
 
 from .addressing import Addressing, placed
-from .attachment import refused
+from .attachment import Attachment, refused
 from .docker_networks import DockerNetworks, stand_in
 from .docker_records import OWNER, DockerRecords
 from .endpoints import Endpoints
@@ -76,6 +78,7 @@ class DockerEndpoints:
         self._endpoints = endpoints
         self._publishing = publishing
         self._addressing = Addressing(host)
+        self._attachment = Attachment(host)
         self.joined = asyncio.Event()
         """Set when a container has come whose name is to be asked for."""
         self._orphans: dict[str, float] = {}
@@ -90,6 +93,7 @@ class DockerEndpoints:
             known = self._known(network_id, identifier)
             if known is not None:
                 return known
+            self._refuse(network, mac, publishes)
             draft = Endpoint(
                 network=network.name,
                 container=f"docker:{identifier[:12]}",
@@ -98,6 +102,7 @@ class DockerEndpoints:
                 mac=spec.mac(mac) if mac else "",
                 bridge=self._host.places.choose(network, publishes=publishes),
             )
+            refuse_second(network, draft, self._host.endpoints.values())
             if addresses and self._records.networks[network_id].ours:
                 endpoint = self._with(draft, network, addresses)
                 await self._host.keep([endpoint])
@@ -108,14 +113,16 @@ class DockerEndpoints:
             return granted.endpoint
 
     async def join(self, network_id: str, identifier: str, sandbox: str) -> tuple[Endpoint, Network]:
-        """Make the pair of links. Raises `WeftedError`, and then nothing of it is left."""
+        """Make the links. Raises `WeftedError`, and then nothing of it is left."""
         network = await self._networks.ready(network_id)
         async with self._host.lock:
             endpoint = self._existing(network_id, identifier)
             ns = Netns(sandbox)
             joined = replace(endpoint, ns=ns, identity=identity_of(ns) or "")
+            await self._host.see_links([network])
+            refuse_link(network, self._host.facts)
             await self._host.keep([joined])
-            report = await self._host.worker(self._host.reconciler.ensure, self._handed_over(network, joined))
+            report = await self._attachment.make(self._handed_over(network, joined), handing=True)
             if report.failures:
                 await self._endpoints.following.left(joined)
                 raise refused(joined, report)
@@ -183,10 +190,23 @@ class DockerEndpoints:
         """Return an endpoint's objects with the far end where Docker takes it from."""
         objects = plan_endpoint(self._host.segment(network), endpoint)
         key = ("link", HOST, endpoint.link)
-        pair = objects[key]
-        assert isinstance(pair, Veth), "a plugged endpoint is a pair"
-        objects[key] = replace(pair, peer_ns=HOST, peer_name=endpoint.far_link)
+        pair = objects.get(key)
+        if isinstance(pair, Veth):
+            objects[key] = replace(pair, peer_ns=HOST, peer_name=endpoint.far_link)
         return objects
+
+    def _refuse(self, network: Network, mac: str, publishes: bool) -> None:
+        """Raise `UsageError` for what is asked of an endpoint and its network cannot have."""
+        if publishes and not DRIVERS[network.driver].host_gateway:
+            raise UsageError(
+                f"network {network.name!r} cannot publish ports: with driver {network.driver} traffic does not pass the host",
+                "leave -p out: the LAN reaches the container at its own address",
+            )
+        if mac and network.driver == "ipvlan":
+            raise UsageError(
+                f"network {network.name!r}: with driver ipvlan all containers have the MAC of the host's link",
+                "leave --mac-address out",
+            )
 
     def _existing(self, network_id: str, identifier: str) -> Endpoint:
         endpoint = self._known(network_id, identifier)

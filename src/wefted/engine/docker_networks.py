@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 
-from wefted.errors import Conflict, InUse, NotFound, Unreachable, UsageError, WeftedError
+from wefted.drivers import DRIVERS, refuse_link
+from wefted.errors import Conflict, InUse, NotFound, Unreachable, Unsupported, UsageError, WeftedError
 from wefted.model import spec
 from wefted.model.network import Network, Subnet
-from wefted.model.objects import HOST
+from wefted.model.objects import HOST, IPNetwork
 from wefted.model.plugin import DockerNetwork, DockerPool
 
 from .addressing import Addressing
 from .docker_records import DockerRecords
 from .host import Host
-from .intent import network_from
+from .intent import network_from, supported
 from .networks import Networks
 from .operations import NetworkCreate
 
 log = logging.getLogger("wefted.docker")
 
+PLUGGABLE = ("bridge", "macvlan", "ipvlan", "vlan")
+"""The drivers whose interface can be handed over."""
 MADE_BY = ("wefted.made-by", "docker")
 """The label of networks that go when the last Docker has removed them."""
 PATIENCE = 5.0
@@ -52,7 +55,7 @@ class DockerNetworks:
         """Take a network. Raises `UsageError` for one that cannot be; nothing is made yet."""
         if asked.id in self._records.networks:
             return
-        _refuse_driver(asked)
+        refuse_driver(asked.driver or "bridge")
         name = spec.network_name(asked.name) if asked.name else f"docker-{asked.id[:12]}"
         facts = await self._host.look()
         async with self._host.lock:
@@ -62,7 +65,10 @@ class DockerNetworks:
                 for n, known in self._host.view.networks.items()
                 if n != name and not prefixes & {subnet.prefix for subnet in known.subnets}
             }
-            network_from(_request(asked, name), others, facts)
+            network = network_from(_request(asked, name), others, facts)
+            known = {subnet.prefix for other in self._host.view.networks.values() for subnet in other.subnets}
+            await self._fits(network)
+            _refuse_choice(asked, network, known)
             if asked.name and asked.name in self._host.view.networks:
                 _refuse_other(asked, self._host.view.networks[asked.name])
             pools = [replace(p, network=asked.id) for p in self._records.pools.values() if p.prefix in prefixes]
@@ -154,10 +160,28 @@ class DockerNetworks:
             await self._host.refresh()
             network = self._host.view.networks.get(name) or await self._make(current)
             _refuse_other(current, network)
+            await self._fits(network)
             await self._take_blocks(current, network)
             await self._host.converge({HOST})
         await self._update(known.id, trouble="")
         return True
+
+    async def _fits(self, network: Network) -> None:
+        """Raise `UsageError` for a network that Docker's containers cannot join on this host."""
+        refuse_driver(network.driver)
+        if network.option("host_access") == "on":
+            raise Unsupported(
+                f"network {network.name!r}: Docker's containers cannot have host_access, which is a neighbour inside each",
+                "leave -o host_access=on out, or connect the container yourself: wefted network connect",
+            )
+        if network.option("ipam") == "dhcp":
+            raise Unsupported(
+                f"network {network.name!r}: Docker's containers cannot have addresses by DHCP: Docker wants them first",
+                "leave -o ipam=dhcp out, or connect the container yourself: wefted network connect",
+            )
+        supported(network, self._host.facts)
+        await self._host.see_links([network])
+        refuse_link(network, self._host.facts)
 
     async def _trouble(self, identifier: str, message: str) -> None:
         known = self._records.networks.get(identifier)
@@ -232,11 +256,22 @@ def _request(asked: DockerNetwork, name: str) -> NetworkCreate:
     )
 
 
-def _refuse_driver(asked: DockerNetwork) -> None:
-    if asked.driver not in ("", "bridge"):
+def refuse_driver(driver: str) -> None:
+    """Raise `UsageError` for a driver whose interface Docker cannot move into the container; unknown ones are told later."""
+    if driver in DRIVERS and driver not in PLUGGABLE:
         raise UsageError(
-            f"a network of Docker cannot have the driver {asked.driver!r}: Docker moves the interface itself",
-            "use -o driver=bridge, or connect the container yourself: wefted network connect",
+            f"a network of Docker cannot have the driver {driver!r}: Docker moves the interface itself",
+            f"use -o driver= one of {', '.join(PLUGGABLE)}, or connect the container yourself: wefted network connect",
+        )
+
+
+def _refuse_choice(asked: DockerNetwork, network: Network, known: Collection[IPNetwork]) -> None:
+    """Raise `UsageError` for a LAN whose addresses nobody has said: any of our choice would be another network's there."""
+    guessed = [s.prefix for s in network.subnets if s.prefix not in known]
+    if guessed and not asked.asked and not DRIVERS[network.driver].host_gateway:
+        raise UsageError(
+            f"a network with driver {network.driver} is in the LAN of the host's link, whose addresses Docker must be told",
+            "for example: --subnet 192.168.1.0/24 --ip-range 192.168.1.128/25 --gateway 192.168.1.1",
         )
 
 

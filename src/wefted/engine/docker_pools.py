@@ -26,6 +26,10 @@ from .docker_networks import MADE_BY, DockerNetworks, stand_in
 from .docker_records import OWNER, DockerRecords
 from .host import Host
 
+ANYBODY = f"{OWNER}any/"
+"""How the owners begin that left the address to us. What somebody asked for by name, and gave back, nobody else gets soon: the
+container that has it by `--ip` is perhaps being restarted."""
+
 
 class DockerPools:
     """Every method takes the host's lock itself."""
@@ -130,9 +134,9 @@ class DockerPools:
         book, subnet = self._host.book, self._subnet(pool, network)
         if wanted is not None and book.owner(network.name, wanted):
             raise InUse(f"{wanted} of network {network.name!r} belongs to {self._holder(network, wanted)} already")
-        again = book.last_released(self._host.segment(network), subnet, OWNER) if wanted is None else wanted
+        again = book.last_released(self._host.segment(network), subnet, ANYBODY) if wanted is None else wanted
         try:
-            address, ops, _ = await self._addressing.claim(network, subnet, _owner(), again)
+            address, ops, _ = await self._addressing.claim(network, subnet, _owner(wanted), again)
         except BaseException:
             await book.load()  # forget what was claimed in memory and will not be written
             raise
@@ -145,8 +149,8 @@ class DockerPools:
         subnet = segment.network.subnets[0]
         if wanted is not None and book.owner(segment.network.name, wanted):
             raise InUse(f"{wanted} of {pool.prefix} is in use already")
-        again = book.last_released(segment, subnet, OWNER) if wanted is None else wanted
-        address, ops = book.claim(_owner(), segment, subnet, again)
+        again = book.last_released(segment, subnet, ANYBODY) if wanted is None else wanted
+        address, ops = book.claim(_owner(wanted), segment, subnet, again)
         await self._write(ops)
         return ip_interface((address, pool.prefix.prefixlen))
 
@@ -184,5 +188,5 @@ class DockerPools:
             self._host.book.written(ops, await self._host.local.write(ops))
 
 
-def _owner() -> str:
-    return OWNER + secrets.token_hex(8)
+def _owner(wanted: IPAddress | None) -> str:
+    return (ANYBODY if wanted is None else OWNER) + secrets.token_hex(8)

@@ -64,13 +64,16 @@ class Reconciler:
             for change in diff(wanted.get(ns, {}), self._read(ns))
         ]
 
-    def ensure(self, objects: Mapping[Key, KernelObject]) -> Report:
-        """Create or correct these objects, and leave everything else alone. Memory is tried first, then a fresh reading."""
-        report = self._ensure(objects)
+    def ensure(self, objects: Mapping[Key, KernelObject], handing: bool = False) -> Report:
+        """Create or correct these objects, and leave everything else alone. Memory is tried first, then a fresh reading.
+
+        `handing`: also make the links that are handed over.
+        """
+        report = self._ensure(objects, handing)
         if report.failures:
             for ns in _host_first({HOST, *(o.ns for o in objects.values())}):
                 self._read(ns)
-            report = self._ensure(objects)
+            report = self._ensure(objects, handing)
         return report
 
     def remove(self, objects: Mapping[Key, KernelObject]) -> Report:
@@ -103,7 +106,7 @@ class Reconciler:
         """Drop what is believed of a namespace (it went away, or another one took its place)."""
         self._believed.pop(ns, None)
 
-    def _ensure(self, objects: Mapping[Key, KernelObject]) -> Report:
+    def _ensure(self, objects: Mapping[Key, KernelObject], handing: bool) -> Report:
         if HOST not in self._believed:
             self._read(HOST)
         actual: dict[Key, KernelObject] = {}
@@ -111,7 +114,7 @@ class Reconciler:
             known = self._believed.get(item.ns, {}).get(key)
             if known is not None:
                 actual[key] = known
-        return _report(self._apply(diff(objects, actual)))
+        return _report(self._apply(diff(objects, actual, handing=handing)))
 
     def _known(self, item: KernelObject) -> KernelObject | None:
         return self._believed.get(item.ns, {}).get(item.key)

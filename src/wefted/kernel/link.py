@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from contextlib import suppress
 
-from wefted.model.link import LINK_GROUP, Bridge, Link, LinkState, Veth
+from wefted.model.link import HANDED_GROUP, LINK_GROUP, Bridge, Link, LinkState, Veth
 from wefted.model.objects import HOST, KernelObject, Netns
 
 from . import guest
@@ -68,7 +68,8 @@ class LinkHandler:
         if isinstance(wanted, Veth) and wanted.guest:
             wanted, bridge_mac = guest.fitted(wanted, tx)
         body = b"".join((
-            up_header(), text(IFLA_IFNAME, wanted.name), u32(IFLA_GROUP, LINK_GROUP), _settings(wanted, None, tx),
+            up_header(up=wanted.up), text(IFLA_IFNAME, wanted.name),
+            u32(IFLA_GROUP, HANDED_GROUP if wanted.handed else LINK_GROUP), _settings(wanted, None, tx),
             _below(wanted, kind, tx), u32(IFLA_NET_NS_FD, tx.fd(wanted.ns)) if at != wanted.ns else b"",
             bridge_mac + _ONE_QUEUE + _peer(wanted, tx) if isinstance(wanted, Veth) else b"",
         ))  # fmt: skip
@@ -88,7 +89,7 @@ class LinkHandler:
             _remove(new.ns, new.name, tx)
             self.create(new, tx)
             return
-        body = up_header() + text(IFLA_IFNAME, new.name) + _settings(new, old, tx)
+        body = up_header(up=new.up) + text(IFLA_IFNAME, new.name) + _settings(new, old, tx)
         if new.alias != old.alias:
             body += text(IFLA_IFALIAS, new.alias)
         tx.queue(new.ns, Message(RTM_NEWLINK, 0, body))
@@ -153,7 +154,7 @@ def _is_ours(wanted: Link, tx: Transaction) -> bool:
         found = tx.ask(wanted.ns, Message(RTM_GETLINK, 0, header() + text(IFLA_IFNAME, wanted.name)))
     except Refused:
         return False
-    return is_our_group(decode(found[0]).group)
+    return is_our_group(decode(found[0]).group, wanted.ns)
 
 
 def _birthplace(link: Link, kind: Kind) -> Netns:

@@ -2,6 +2,7 @@
 
     object                  mark                                        set
     link                    IFLA_GROUP = LINK_GROUP                     in the create call; moves with the link
+    link handed over        IFLA_GROUP = HANDED_GROUP                   in the create call; ours in the host's namespace alone
     link being deleted      IFLA_GROUP = DOOMED_GROUP                   so that many go in one group delete; still ours
     veth's far end          none                                        it is the same device and dies with the near end
     link lent to a sandbox  IFLA_GROUP and alias "wefted moved from X"  before it is moved, until all that it had is back
@@ -32,7 +33,8 @@ from __future__ import annotations
 
 import os
 
-from wefted.model.link import LINK_GROUP
+from wefted.model.link import HANDED_GROUP, LINK_GROUP
+from wefted.model.objects import HOST, Netns
 
 DOOMED_GROUP = LINK_GROUP + 1
 """Links on their way out. A crash in between leaves some: they are still ours, and the next reading finds them."""
@@ -53,9 +55,9 @@ TABLE = "wefted"
 MARKER_CHAIN = "v_"
 
 
-def is_our_group(group: int) -> bool:
-    """Tell whether a link of this group is ours; `ip link show group 2003134068` lists them."""
-    return group in (LINK_GROUP, DOOMED_GROUP)
+def is_our_group(group: int, ns: Netns = HOST) -> bool:
+    """Tell whether a link of this group in `ns` is ours; `ip link show group 2003134068` lists them."""
+    return group in (LINK_GROUP, DOOMED_GROUP) or (group == HANDED_GROUP and ns == HOST)
 
 
 def is_our_table(name: str) -> bool:

@@ -37,7 +37,7 @@ class Reading:
     def is_ours(self, index: int) -> bool:
         """Tell whether the link carries our mark."""
         link = self.links.get(index)
-        return link is not None and is_our_group(link.group)
+        return link is not None and is_our_group(link.group, self.ns)
 
     def parent(self, link: RawLink) -> str:
         """Return the name of the link under this one: of this namespace, or of the host's."""
@@ -60,9 +60,10 @@ class Reading:
 def read_links(reading: Reading) -> Iterator[KernelObject]:
     """Yield our links, and the state of all others."""
     for raw in reading.links.values():
-        if is_our_group(raw.group) and raw.name in SUMS_LINKS:
+        ours = is_our_group(raw.group, reading.ns)
+        if ours and raw.name in SUMS_LINKS:
             continue  # it is a part of the tunnels
-        if is_our_group(raw.group):
+        if ours:
             yield _link(raw, reading)
         else:
             yield LinkState(

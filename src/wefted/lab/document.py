@@ -8,7 +8,7 @@ routers:
 hosts:                        # a list of names will do, or a number
   h1: {segment: west}
   h2: {segment: east, address: 10.2.0.9, engines: [docker]}
-engines: [podman]             # of every host: containerd, docker, podman
+engines: [podman]             # of every host: containerd, docker, podman, lxc, nspawn
 networks:                     # as in `wefted network create`
   blue: {backend: vxlan, subnet: 10.20.0.0/16, options: {vni: 7}}
 containers:                   # bare network namespaces

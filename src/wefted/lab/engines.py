@@ -1,7 +1,9 @@
 """Container engines of a lab's hosts: each host's own daemon, with its own state, and an image to make containers from.
 
-They run without flags: what they need (a /run, disks, control groups, firewall) is the host's own, so that `dockerd` typed in a
-host starts the same daemon again. Nobody supervises them. podman has no daemon; its service may be started by hand.
+The daemons run without flags: what they need (a /run, disks, control groups, firewall) is the host's own, so that `dockerd`
+typed in a host starts the same daemon again. Nobody supervises them. podman has no daemon; its service may be started by hand.
+LXC and systemd-nspawn have neither daemon nor images, but a root directory to copy: `/var/lib/lxc/skel/rootfs` and
+`/var/lib/machines/skel`.
 """
 
 from __future__ import annotations
@@ -60,6 +62,11 @@ class Engine:
         return f"/var/log/{self.programs[0]}.log"
 
 
+def _unpack(directory: str) -> tuple[str, ...]:
+    """Return what takes an image archive and leaves its one layer as a directory."""
+    return ("sh", "-ec", 'mkdir -p "$0"; tar -xOf - layer.tar | tar -xf - -C "$0"', directory)
+
+
 ENGINES: Mapping[str, Engine] = {
     engine.name: engine
     for engine in (
@@ -82,6 +89,10 @@ ENGINES: Mapping[str, Engine] = {
             programs=("podman", "conmon", "crun"),
             packages="podman crun netavark aardvark-dns iptables",
             load=("podman", "load", "--quiet"),
+        ),
+        Engine(name="lxc", programs=("lxc-start",), packages="lxc", load=_unpack("/var/lib/lxc/skel/rootfs")),
+        Engine(
+            name="nspawn", programs=("systemd-nspawn",), packages="systemd-container", load=_unpack("/var/lib/machines/skel")
         ),
     )
 }

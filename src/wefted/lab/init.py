@@ -37,7 +37,10 @@ KEPT = {
     "router": ("/var/log",),
 }
 """Directories of each role that lie on its disk."""
-KEPT_BY_ENGINES = ("/etc/docker", "/etc/containers", "/etc/containerd", "/etc/cni", "/var/lib/containers", "/var/lib/cni")
+KEPT_BY_ENGINES = (
+    "/etc/docker", "/etc/containers", "/etc/containerd", "/etc/cni", "/var/lib/containers", "/var/lib/cni", "/var/lib/lxc",
+    "/var/lib/machines",
+)  # fmt: skip
 """Further ones, of a host with container engines."""
 GROUPS = "/sys/fs/cgroup"
 OWN_GROUP = "init"

@@ -16,7 +16,7 @@ Kind = Literal["host", "router", "store"]
 STORE = "etcd"
 """The name of the machine that runs the cluster store."""
 DEFAULT_PREFIX = "192.168.50.0/24"
-ENGINES = ("containerd", "docker", "podman")
+ENGINES = ("containerd", "docker", "podman", "lxc", "nspawn")
 """The container engines that a host may have, in the order of their start: dockerd uses a containerd that runs."""
 
 

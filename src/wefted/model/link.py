@@ -14,6 +14,8 @@ _OPEN = frozenset({"mtu", "mac", "device"})
 
 LINK_GROUP = 0x77656674
 """IFLA_GROUP of every link of ours, the letters "weft": the firewall knows our links by it, whatever they are called."""
+HANDED_GROUP = LINK_GROUP + 2
+"""Of links that are handed over: ours as long as they are in the host's namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +27,12 @@ class Link(KernelObject):
     name: str
     mtu: int = 0
     up: bool = True
-    """False only in what was read from the kernel: somebody took the link down, and it is to be repaired."""
+    """False in what was read from the kernel: somebody took the link down, and it is to be repaired. Also False in what is
+    handed over: as long as it is the host's, it would answer for the host's addresses, with the container's MAC."""
     alias: str = field(default="", compare=False)
     """For people only (`ip link` shows it): the kernel ignores it in the create call, so it is no mark."""
+    handed: bool = field(default=False, compare=False)
+    """Whether it is for somebody who takes it away to another namespace: there it is his, and here nobody misses it."""
 
     @property
     def key(self) -> Key:

@@ -29,8 +29,9 @@ PORTMAP = "com.docker.network.portmap"
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
 PROTOCOLS: Mapping[int, str] = {6: "tcp", 17: "udp", 132: "sctp"}
-STATIC_ROUTE = 0
-"""libnetwork's NEXTHOP."""
+STATIC_ROUTE, ON_LINK = 0, 1
+"""libnetwork's NEXTHOP and CONNECTED."""
+EVERYWHERE: Mapping[int, str] = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 async def capabilities(desk: DockerDesk, fields: Fields) -> Json:
@@ -66,7 +67,7 @@ async def create_endpoint(desk: DockerDesk, fields: Fields) -> Json:
     ports = _published(fields.inner("Options"))  # what is wrong with them is told before anything is made
     network, identifier = fields.identifier("NetworkID"), fields.identifier("EndpointID")
     endpoint = await desk.endpoints.create(network, identifier, addresses, mac, publishes=bool(ports))
-    answer = {} if mac else {"MacAddress": endpoint.mac}
+    answer = {} if mac or shares_mac(desk.host.view.networks[endpoint.network]) else {"MacAddress": endpoint.mac}
     if not told:
         answer |= {_field(address.version): str(address) for address in reversed(endpoint.addresses)}
     return {"Interface": answer}
@@ -92,6 +93,9 @@ async def join(desk: DockerDesk, fields: Fields) -> Json:
 def joined(endpoint: Endpoint, network: Network) -> Json:
     """Return what Docker does with the interface; without a gateway it must not add one of its own network."""
     answer: Json = {"InterfaceName": {"SrcName": endpoint.far_link, "DstPrefix": prefix_of(network)}}
+    if shares_mac(network) and network.option("mode", "l2") != "l2":  # no ARP there, so no next hop either
+        routes = [] if network.internal else [_on_link(gateway.version) for gateway in endpoint.gateways]
+        return answer | {"DisableGatewayService": True} | ({"StaticRoutes": routes} if routes else {})
     if network.internal or not endpoint.gateways:
         routes = _inner_routes(endpoint, network)
         return answer | {"DisableGatewayService": True} | ({"StaticRoutes": routes} if routes else {})
@@ -168,6 +172,15 @@ def network_of(identifier: str, generic: Mapping[str, str], internal: bool) -> D
         isolated=said.get("isolated", True),
         options=spec.pairs([f"{key}={value}" for key, value in options.items()]),
     )
+
+
+def shares_mac(network: Network) -> bool:
+    """Tell whether the interfaces have the MAC of the host's link, which nobody may set."""
+    return network.driver == "ipvlan"
+
+
+def _on_link(version: int) -> Json:
+    return {"Destination": EVERYWHERE[version], "RouteType": ON_LINK}
 
 
 def _truth(key: str, text: str) -> bool:

@@ -141,7 +141,7 @@ class _Watch:
         if action == "rename":
             return self._renamed(identifier, attributes)
         if action == "die":
-            return self._gone(identifier) if identifier in self._known else None
+            return self._gone(identifier) if identifier in self._known or identifier in self._found else None
         if action == "destroy":
             return SandboxEvent(container=f"{self._kind}:{attributes.get('name', '').lstrip('/')}", sandbox=None)
         found = await self._own(identifier)
@@ -166,8 +166,10 @@ class _Watch:
         return SandboxEvent(container=found.container, sandbox=found, renamed=renamed)
 
     def _gone(self, identifier: str) -> SandboxEvent:
-        self._found.pop(identifier, None)
-        return SandboxEvent(container=self._known.pop(identifier).container, sandbox=None)
+        found = self._found.pop(identifier, None)
+        known = self._known.pop(identifier, None) or found
+        assert known is not None, "somebody knows it"
+        return SandboxEvent(container=known.container, sandbox=None)
 
     def _renamed(self, identifier: str, attributes: Mapping[str, str]) -> SandboxEvent | None:
         old, new = (f"{self._kind}:{attributes.get(key, '').lstrip('/')}" for key in ("oldName", "name"))

@@ -47,9 +47,15 @@ class EngineApi:
     async def get(self, resource: str, **query: Any) -> Any:
         """Return the JSON of a resource. Raises `NotFound`, `Unreachable`, `WeftedError`."""
         async with self._deadline():
-            version = await self._negotiated()
-            async with self._answer(f"/v{version}{resource}", query) as body:
-                return json.loads(await body.whole())
+            try:
+                return await self._got(resource, query)
+            except _OtherVersion:  # another engine listens there than when the version was agreed upon
+                return await self._got(resource, query)
+
+    async def _got(self, resource: str, query: Mapping[str, Any]) -> Any:
+        version = await self._negotiated()
+        async with self._answer(f"/v{version}{resource}", query) as body:
+            return json.loads(await body.whole())
 
     @contextlib.asynccontextmanager
     async def events(self, **query: Any) -> AsyncIterator[AsyncIterator[Json]]:
@@ -122,7 +128,12 @@ class EngineApi:
             said = json.loads(body)["message"]
         except (ValueError, KeyError, TypeError):
             said = body[:200].decode(errors="replace")
-        return (NotFound if status == 404 else WeftedError)(f"{self._engine} refuses: {said}")
+        kind = NotFound if status == 404 else _OtherVersion if status == 400 and "API version" in said else WeftedError
+        return kind(f"{self._engine} refuses: {said}")
+
+
+class _OtherVersion(WeftedError):
+    """The engine does not speak the version that it was asked in: it says which one is the least, or the most."""
 
 
 class _Body:

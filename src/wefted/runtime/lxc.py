@@ -1,21 +1,26 @@
 """LXC, and LXD and Incus on it: the control groups that hold what runs, `lxc.payload.NAME` (LXC 4 and later) or `lxc/NAME`.
 
 LXC makes them in the group of process 1, and in the root where that is systemd's `init.scope` (cgfsng.c, prune_init_scope).
-The first process of a container is the one in its group that is number 1 in its own pid namespace (`NSpid` in
-proc_pid_status(5)).
+The first process of a container is the one in its group that is number 1 in its own pid namespace. Where a group of the name
+is left from a container whose monitor was killed, the next one is `lxc.payload.NAME-1`; so the name is taken from the title of
+the monitor, the parent of that process: `[lxc monitor] LXCPATH NAME` (start.c, lxccontainer.c: do_lxcapi_start).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from .processes import is_first, parent, title
 from .statefiles import Entry, StateFilesRuntime
 
 HIERARCHIES = ("/sys/fs/cgroup", "/sys/fs/cgroup/freezer", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 """Where to look: version 2 has one hierarchy; of version 1 any that LXC uses will do."""
 PAYLOAD = "lxc.payload."
+MONITOR = "lxc.monitor."
 OLD = "lxc"
+_MONITORING = re.compile(r"\[lxc monitor\] \S.* (\S+)")
 
 
 class LxcFiles:
@@ -36,7 +41,13 @@ class LxcFiles:
         for base in self._bases():
             for group in _groups(base):
                 groups.setdefault(group.name.removeprefix(PAYLOAD), []).append(group)
-        return [Entry(name=name, pid=self._first(found)) for name, found in sorted(groups.items())]
+        found: dict[str, int] = {}
+        for name, theirs in sorted(groups.items()):
+            first = self._first(theirs)
+            if first or any(map(_begins, theirs)):
+                called = self._name(first) or name
+                found[called] = first or found.get(called, 0)
+        return [Entry(name=name, pid=pid) for name, pid in sorted(found.items())]
 
     def _bases(self) -> list[Path]:
         """Return where LXC makes its groups: in the roots, or in the groups of process 1."""
@@ -50,16 +61,12 @@ class LxcFiles:
 
     def _first(self, groups: Iterable[Path]) -> int:
         pids = {pid for group in groups for pid in _processes(group)}
-        return next((pid for pid in sorted(pids) if self._is_first(pid)), 0)
+        return next((pid for pid in sorted(pids) if is_first(self._proc, pid)), 0)
 
-    def _is_first(self, pid: int) -> bool:
-        """Whether a process is number 1 of a pid namespace below ours."""
-        try:
-            lines = (self._proc / str(pid) / "status").read_text().splitlines()
-        except OSError:
-            return False
-        numbers = next((line.split()[1:] for line in lines if line.startswith("NSpid:")), [])
-        return len(numbers) > 1 and numbers[-1] == "1"
+    def _name(self, first: int) -> str:
+        """Return the name that a container's monitor has in its title; empty where that is not to be seen."""
+        found = _MONITORING.fullmatch(title(self._proc, parent(self._proc, first))) if first else None
+        return found[1] if found else ""
 
 
 class LxcRuntime(StateFilesRuntime):
@@ -81,3 +88,9 @@ def _processes(group: Path) -> Iterator[int]:
             yield from map(int, path.read_text().split())
         except OSError:
             continue
+
+
+def _begins(group: Path) -> bool:
+    """Whether somebody may still put a first process into a group: its monitor, where it has a group of its own, runs."""
+    monitor = group.with_name(MONITOR + group.name.removeprefix(PAYLOAD))
+    return not group.name.startswith(PAYLOAD) or any(_processes(monitor))

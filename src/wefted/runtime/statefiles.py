@@ -112,8 +112,9 @@ class _Watch:
         running = {one.container: one for one in _owners(self._files.kind, entries).values()}
         self._ends.follow({entry.pid for entry in entries if entry.pid})
         renamed = self._renamed(running)
-        for container in [c for c in self._known if c not in running]:
-            del self._known[container]
+        # What somebody has found may have come and gone between two looks.
+        for container in [c for c in {**self._found, **self._known} if c not in running]:
+            self._known.pop(container, None)
             self._found.pop(container, None)
             if container not in renamed.values():
                 yield SandboxEvent(container=container, sandbox=None)

@@ -9,7 +9,7 @@ import pytest
 
 from wefted.drivers import DRIVERS, host_is_gateway
 from wefted.model import naming
-from wefted.model.link import Bridge, LinkState, MovedLink, Veth
+from wefted.model.link import Bridge, Link, LinkState, MovedLink, Veth
 from wefted.model.network import PortMapping, StaticRoute
 from wefted.model.objects import HOST
 
@@ -309,3 +309,13 @@ def test_networks_of_one_bridge_want_the_same_bridge() -> None:
     made = [o for n in (plain, tagged) for o in DRIVERS["bridge"].plan(segment(replace(n, name=n.option("vlan", "x"))), [])]
     first, second = (o for o in made if isinstance(o, Bridge))
     assert first == second
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan", "vlan"])
+@pytest.mark.parametrize("versions", [(4,), (6,)])
+def test_for_an_engine_that_takes_the_link_there_is_nothing_inside(driver: str, versions: tuple[int, ...]) -> None:
+    web = network(driver, versions)
+    plugged = endpoint(web, plugged=True)
+    (link,) = DRIVERS[driver].plan(segment(web), [plugged])
+    assert isinstance(link, Link)
+    assert (link.ns, link.name, link.up, link.handed) == (HOST, plugged.far_link, False, True)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wefted.engine.diff import diff, index
-from wefted.model.link import Bridge, LinkState, Veth
+from wefted.model.link import Bridge, LinkState, Macvlan, Veth
 from wefted.model.objects import KernelObject
 from wefted.model.route import Address
 
@@ -23,6 +23,16 @@ def test_creates_from_the_lowest_rank() -> None:
 
 def test_deletes_from_the_highest_rank_and_only_what_is_ours() -> None:
     assert [c.old for c in diff({}, index(ALL))] == [ADDRESS, VETH, BRIDGE]
+
+
+def test_a_link_that_is_handed_over_is_made_once_let_be_and_removed_when_it_is_nobodys() -> None:
+    handed = Macvlan(name="vd-0", parent="eth0", up=False, handed=True)
+    raised = Macvlan(name="vd-0", parent="eth0", mtu=1500, mac="02:00:00:00:00:01")
+    wanted = {handed.key: handed}
+    assert [c.new for c in diff(wanted, {}, handing=True)] == [handed]
+    assert diff(wanted, {}) == []
+    assert diff(wanted, {raised.key: raised}) == []
+    assert [c.old for c in diff({}, {raised.key: raised})] == [raised]
 
 
 def test_corrects_a_setting() -> None:

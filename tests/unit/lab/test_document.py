@@ -97,7 +97,7 @@ def test_engines_in_any_order_are_the_same_lab():
 def test_an_unknown_engine():
     assert mistakes("hosts: {h1: {engines: [dokcer]}}\nengines: rkt\n") == [
         "lab.yaml:1: there is no container engine 'dokcer' for a lab: did you mean 'docker'?",
-        "lab.yaml:2: there is no container engine 'rkt' for a lab (there is containerd, docker, podman)",
+        "lab.yaml:2: there is no container engine 'rkt' for a lab (there is containerd, docker, lxc, nspawn, podman)",
     ]
 
 

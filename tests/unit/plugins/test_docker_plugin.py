@@ -205,7 +205,8 @@ class TestWrongNetworks:
         ("options", "why"),
         [
             ({"backend": "vxlam"}, "no backend 'vxlam'"),
-            ({"driver": "macvlan"}, "cannot have the driver"),
+            ({"driver": "ptp"}, "Docker moves the interface itself .use -o driver= one of bridge, macvlan"),
+            ({"driver": "macvlam"}, "no driver 'macvlam', did you mean 'macvlan'"),
             ({"colour": "red"}, "colour"),
             ({"mtu": "9"}, "MTU"),
             ({"com.docker.network.driver.mtu": "x"}, "not a number of bytes"),

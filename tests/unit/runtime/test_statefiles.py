@@ -98,8 +98,92 @@ def test_nspawn_tells_registered_containers(tmp_path: Path) -> None:
     write(tmp_path / "vm", text.replace("web", "vm").replace("CLASS=container", "CLASS=vm"))
     write(tmp_path / ".#web9a8b", text)
     write(tmp_path / "dead", text.replace("NAME=web", "NAME=dead").replace(f"LEADER={ME}", "LEADER=99999999"))
-    found = {entry.name: entry.pid for entry in NspawnFiles(str(tmp_path)).entries()}
+    found = {entry.name: entry.pid for entry in NspawnFiles(str(tmp_path), "/nowhere").entries()}
     assert found == {"web": ME, "dead": 0}
+
+
+def process(proc: Path, pid: int, numbers: str, above: int = 1, comm: str = "x", title: str = "") -> None:
+    write(proc / str(pid) / "status", f"Name:\t{comm}\nPPid:\t{above}\nNSpid:\t{numbers}\n")
+    write(proc / str(pid) / "comm", f"{comm}\n")
+    write(proc / str(pid) / "cmdline", title)
+
+
+def a_machine(proc: Path, name: str, pid: int) -> None:
+    """An nspawn 252, its stub init (measured: its parent is nspawn itself), and the mount that tells the name."""
+    process(proc, pid, str(pid), comm="systemd-nspawn")
+    process(proc, pid + 1, f"{pid + 1}\t1", above=pid)
+    mounts = (
+        "297 295 0:50 / / rw - ext4 /dev/vda rw\n"
+        f"300 295 0:50 /systemd/nspawn/propagate/{name} /run/host/incoming rw,nosuid,nodev shared:10 - tmpfs tmpfs rw\n"
+    )
+    write(proc / str(pid + 1) / "mountinfo", mounts)
+
+
+def test_nspawn_tells_what_is_not_registered_by_the_mount_that_each_machine_has(tmp_path: Path) -> None:
+    proc, tunnels = tmp_path / "proc", tmp_path / "propagate"
+    for name in ("web", "left-over"):
+        (tunnels / name).mkdir(parents=True)
+    a_machine(proc, "web", 70)
+    files = NspawnFiles(str(tmp_path / "absent"), str(tunnels), str(proc))
+    assert list(files.entries()) == [Entry(name="web", pid=71)]
+    assert files.directories() == [str(tunnels)]
+
+
+def test_a_machine_runs_on_when_its_nspawn_was_killed(tmp_path: Path) -> None:
+    proc, tunnels = tmp_path / "proc", tmp_path / "propagate"
+    (tunnels / "web").mkdir(parents=True)
+    a_machine(proc, "web", 70)
+    process(proc, 71, "71\t1", above=1)
+    for file in (proc / "70").iterdir():
+        file.unlink()
+    files = NspawnFiles(str(tmp_path / "absent"), str(tunnels), str(proc))
+    assert list(files.entries()) == [Entry(name="web", pid=71)]
+    (proc / "71" / "comm").unlink()
+    assert list(files.entries()) == []
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_machine_whose_nspawn_is_not_ready_is_waited_for(tmp_path: Path, begun: bool) -> None:
+    proc, tunnels = tmp_path / "proc", tmp_path / "propagate"
+    (tunnels / "web").mkdir(parents=True)
+    if begun:
+        a_machine(proc, "web", 70)
+        write(proc / "71" / "comm", "systemd-nspawn\n")
+    else:
+        process(proc, 70, "70", comm="systemd-nspawn")
+    files = NspawnFiles(str(tmp_path / "absent"), str(tunnels), str(proc))
+    assert list(files.entries()) == [Entry(name="web", pid=0)]
+
+
+def test_a_registered_machine_is_told_once(tmp_path: Path) -> None:
+    proc, tunnels = tmp_path / "proc", tmp_path / "propagate"
+    (tunnels / "web").mkdir(parents=True)
+    a_machine(proc, "web", 70)
+    write(tmp_path / "machines" / "web", f"NAME=web\nLEADER={ME}\nCLASS=container\nREALTIME=5\n")
+    files = NspawnFiles(str(tmp_path / "machines"), str(tunnels), str(proc))
+    assert [(entry.name, entry.pid) for entry in files.entries()] == [("web", ME)]
+
+
+def lxc_files(tmp_path: Path) -> LxcFiles:
+    write(tmp_path / "proc" / "1" / "cgroup", "0::/init.scope\n")
+    return LxcFiles([str(tmp_path / "cgroup")], str(tmp_path / "proc"))
+
+
+def test_lxc_has_the_name_from_its_monitor(tmp_path: Path) -> None:
+    """The first container's monitor was killed, so LXC 5.0 gave the second one the group `web-1` (version 2 of the groups)."""
+    write(tmp_path / "cgroup" / "lxc.payload.web" / "cgroup.procs", "")
+    write(tmp_path / "cgroup" / "lxc.payload.web-1" / "cgroup.procs", "85\n")
+    write(tmp_path / "cgroup" / "lxc.monitor.web-1" / "cgroup.procs", "80\n")
+    process(tmp_path / "proc", 80, "80", title="[lxc monitor] /var/lib/lxc web\0")
+    process(tmp_path / "proc", 85, "85\t1", above=80)
+    assert list(lxc_files(tmp_path).entries()) == [Entry(name="web", pid=85)]
+
+
+@pytest.mark.parametrize(("monitors", "found"), [("", []), ("80\n", [Entry(name="web", pid=0)])])
+def test_an_empty_group_of_lxc_is_waited_for_while_its_monitor_runs(tmp_path: Path, monitors: str, found: list[Entry]) -> None:
+    write(tmp_path / "cgroup" / "lxc.payload.web" / "cgroup.procs", "")
+    write(tmp_path / "cgroup" / "lxc.monitor.web" / "cgroup.procs", monitors)
+    assert list(lxc_files(tmp_path).entries()) == found
 
 
 @pytest.mark.parametrize("group", ["lxc.payload.web", "lxc/web", "init/lxc.payload.web"])
@@ -122,7 +206,7 @@ async def test_an_engine_that_is_not_here(tmp_path: Path, kind: str) -> None:
     runtimes: list[StateFilesRuntime] = [
         PodmanRuntime(PodmanFiles(["/nowhere/crun"], [str(settings)])),
         ContainerdRuntime(ContainerdFiles("/nowhere")),
-        NspawnRuntime(NspawnFiles("/nowhere")),
+        NspawnRuntime(NspawnFiles("/nowhere", "/nowhere")),
         LxcRuntime(LxcFiles(["/nowhere"])),
     ]
     runtime = next(r for r in runtimes if r.kind == kind)
