@@ -18,7 +18,7 @@ def pytest_configure() -> None:
 
     A run in the background of a script inherits that the signal is ignored, and hands it on.
     """
-    settings.register_profile("busy")  # how long an example takes is the machine's business
+    settings.register_profile("busy", deadline=None)  # how long an example takes is the machine's business
     settings.load_profile("busy")
     os.environ.pop("COLUMNS", None)  # tables are cut to it
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -26,6 +26,8 @@ from .random_model import SHAPES, Member, Shape, asked, clash, narrow, parted
 
 SEQUENCES = int(os.environ.get("WEFTED_SEQUENCES", "250"))
 STEPS = int(os.environ.get("WEFTED_STEPS", "15"))
+SHARE = 250
+"""Sequences of one test: many are shared among the cores, and it is seen how far they are."""
 BATCH = 25
 BUDGET = 60.0 if SEQUENCES <= 1000 else float("inf")
 """Seconds after which no further batch is begun: 250 take half a minute, on a machine that has nothing else to do."""
@@ -330,10 +332,11 @@ class Sequences(RuleBasedStateMachine):
                 assert self.host.talk(one[1], two[1], address.split("/")[0]), f"{one} does not reach {address}"
 
 
-def test_random_sequences_differ_from_the_model_never_and_leave_nothing() -> None:
+@pytest.mark.parametrize("first", range(0, SEQUENCES, SHARE))
+def test_random_sequences_differ_from_the_model_never_and_leave_nothing(first: int) -> None:
     phases = [p for p in Phase if p is not Phase.shrink or SEQUENCES <= 1000]
     chosen = settings(
-        max_examples=min(SEQUENCES, BATCH), stateful_step_count=STEPS, phases=phases,
+        max_examples=min(SEQUENCES - first, BATCH), stateful_step_count=STEPS, phases=phases,
         suppress_health_check=list(HealthCheck), database=None,
     )  # fmt: skip
     made: list[RandomHost] = []
@@ -348,8 +351,8 @@ def test_random_sequences_differ_from_the_model_never_and_leave_nothing() -> Non
             type(self).host = made[-1]
 
     try:
-        begun, end = 0, time.monotonic() + BUDGET
-        while begun < SEQUENCES and time.monotonic() < end:
+        begun, end = first, time.monotonic() + BUDGET
+        while begun < min(first + SHARE, SEQUENCES) and time.monotonic() < end:
             run_state_machine_as_test(OneHost, settings=chosen)
             begun += BATCH
     finally:

@@ -151,7 +151,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None)
+@settings()
 @given(
     st.sampled_from([Network, Endpoint, Lease, Node, SandboxEvent, HostFacts, Vxlan]),
     st.data(),
