@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wefted.errors import UsageError
@@ -151,7 +151,6 @@ values = st.recursive(
 )
 
 
-@settings()
 @given(
     st.sampled_from([Network, Endpoint, Lease, Node, SandboxEvent, HostFacts, Vxlan]),
     st.data(),
