@@ -76,6 +76,7 @@ def network_from(request: NetworkCreate, known: Mapping[str, Network], facts: Ho
     choice(network, "ipam", ("pool", "dhcp"), "pool")
     driver.validate(network)
     backend.validate(network)
+    _other_tunnel(network, known.values())
     supported(network, facts)
     for subnet in network.subnets:
         block_length(subnet.prefix, integer(network, "block", 0, range(1, 129)) or None)
@@ -182,6 +183,20 @@ def _supported(needs: Iterable[str], facts: HostFacts) -> None:
         if reason:
             hint = HINTS.get(feature, "see what it has: wefted status")
             raise Unsupported(f"this kernel has no {feature}: {reason}", hint)
+
+
+def _other_tunnel(network: Network, known: Iterable[Network]) -> None:
+    """Raise `InUse` for a second network with IPv4 in IPv4.
+
+    The kernel tells such tunnels apart by their two addresses alone (`ip_tunnel_find`), and those of two networks are the same:
+    this host's, and none.
+    """
+    other = next((each.name for each in known if each.backend == network.backend == "ipip"), "")
+    if other:
+        raise InUse(
+            f"network {network.name!r}: backend ipip joins network {other!r} already, and a host can have one such tunnel",
+            "use --backend vxlan",
+        )
 
 
 def _layer(options: Mapping[str, str], layers: Collection[int], host_gateway: bool) -> int:

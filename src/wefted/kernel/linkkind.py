@@ -23,7 +23,7 @@ _VLAN_ID = 1
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6, _VXLAN_GBP = 1, 3, 4, 7, 15, 17, 23
 
 _IPOIB_PKEY, _IPOIB_MODE = 1, 2
-_IPTUN_LOCAL = 2
+IPTUN_LOCAL = 2
 
 IPOIB_MODES = {"datagram": 0, "connected": 1}
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -161,11 +161,11 @@ def _vxlan(raw: RawLink, names: Names) -> Vxlan:
 
 
 def _ipip_data(link: Ipip, below: int) -> bytes:
-    return attribute(_IPTUN_LOCAL, link.local.packed)
+    return attribute(IPTUN_LOCAL, link.local.packed)
 
 
 def _ipip(raw: RawLink, names: Names) -> Ipip:
-    local = attributes(raw.info).get(_IPTUN_LOCAL, bytes(4))
+    local = attributes(raw.info).get(IPTUN_LOCAL, bytes(4))
     return Ipip(ns=names.ns, name=raw.name, mtu=raw.mtu, up=raw.up, alias=raw.alias, local=ip_address(local))
 
 

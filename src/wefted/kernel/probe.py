@@ -23,9 +23,10 @@ from .address import dump
 from .bpf import udp
 from .foreigngate import DECIDING
 from .ifinfo import IFLA_IFNAME, IFLA_LINK, RTM_GETLINK, RTM_NEWLINK, RawLink, decode, dump_request, header, link_info
+from .linkkind import IPTUN_LOCAL
 from .marks import PROTOCOL, is_our_group
 from .memory import write_whole
-from .netlink import CREATE, EXCL, Message, NetlinkSocket, Reply, text, u16, u32
+from .netlink import CREATE, EXCL, Message, NetlinkSocket, Reply, attribute, text, u16, u32
 from .netns import Namespaces, unshare
 from .nft import Firewall
 from .route import default_links
@@ -37,6 +38,8 @@ _LOOPBACK = 1
 _BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _VLAN_ID, _VXLAN_ID = 1, 1
+_LOCAL_IPIP = attribute(IPTUN_LOCAL, bytes([127, 0, 0, 1]))
+"""With an address, for the kernel makes a tunnel without one of its own, tunl0, in each namespace, and no second."""
 
 
 class Prober:
@@ -84,7 +87,7 @@ class Prober:
         if self._features is None:
             known = self._recall()
             missing = [name for name in TRIED if name not in known]
-            found = _try_links(missing) if missing else {}
+            found = try_links(missing) if missing else {}
             features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
             if missing:
                 self._remember([name for name in TRIED if not features[name]])
@@ -133,7 +136,7 @@ def require_privileges() -> None:
         raise UsageError(f"changing the network of this host needs root ({', '.join(missing)})", "try: sudo wefted ...")
 
 
-def _try_links(names: Iterable[str]) -> dict[str, str]:
+def try_links(names: Iterable[str]) -> dict[str, str]:
     """Make one link of each kind in a new namespace; the thread that is in it ends at once, and the namespace with it."""
     found: dict[str, str] = {}
     thread = threading.Thread(target=lambda: found.update(_attempt(list(names))))
@@ -148,12 +151,12 @@ def _attempt(names: list[str]) -> dict[str, str]:
         sock = NetlinkSocket()
     except OSError as error:
         return dict.fromkeys(names, f"cannot be tried: {error.strerror}")
-    # The kinds that need a link below them get a bridge.
-    base = _message("bridge", "base")
     try:
-        base_index = _index(sock) if sock.transact([base])[0].errno == 0 else _LOOPBACK
+        base_index = _base(sock, "base")
+        # A link carries macvlans or ipvlans, never both.
+        parents = {"ipvlan": _base(sock, "base-ipvlan")}
         links = [name for name in names if name in LINK_FEATURES]
-        replies = sock.transact([_message(_kind(name), f"try-{_kind(name)}", base_index) for name in links])
+        replies = sock.transact([_message(_kind(name), f"try-{_kind(name)}", parents.get(name, base_index)) for name in links])
         programs = {"port-vlan": portvlan.missing(sock, base_index)} if "port-vlan" in names else {}
         devices = {"tun": tun.missing("try-tun")} if "tun" in names else {}
     finally:
@@ -166,13 +169,15 @@ def _kind(feature: str) -> str:
     return feature.removesuffix("-kernel")
 
 
-def _index(sock: NetlinkSocket) -> int:
-    request = Message(RTM_GETLINK, 0, header() + text(IFLA_IFNAME, "base"))
-    return decode(sock.ask(request)[0]).index
+def _base(sock: NetlinkSocket, name: str) -> int:
+    """Make a bridge for the kinds that need a link below them; return its index, or the loopback's without bridges."""
+    if sock.transact([_message("bridge", name)])[0].errno:
+        return _LOOPBACK
+    return decode(sock.ask(Message(RTM_GETLINK, 0, header() + text(IFLA_IFNAME, name)))[0]).index
 
 
 def _message(kind: str, name: str, parent: int = 0) -> Message:
-    data = {"vlan": u16(_VLAN_ID, 1), "vxlan": u32(_VXLAN_ID, 1)}.get(kind, b"")
+    data = {"vlan": u16(_VLAN_ID, 1), "vxlan": u32(_VXLAN_ID, 1), "ipip": _LOCAL_IPIP}.get(kind, b"")
     below = u32(IFLA_LINK, parent) if kind in ("macvlan", "ipvlan", "vlan", "ipoib") else b""
     return Message(RTM_NEWLINK, CREATE | EXCL, header() + text(IFLA_IFNAME, name) + below + link_info(kind, data))
 
