@@ -21,6 +21,7 @@ from .operations import Nothing
 from .publishing import OF_DOCKER
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
+_ANOTHER_SERVER = """put {"dns": ["ADDRESS"]}, a server beyond any loopback, into /etc/docker/daemon.json, and restart Docker"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,11 +192,15 @@ class Doctor:
                 level=WARNING,
                 finding="Docker's containers do not find names of other hosts",
                 cause=f"Docker asks {servers} for them from the host's own address, where nothing can be redirected",
-                command="""put {"dns": ["127.0.0.77"]} into /etc/docker/daemon.json, and restart Docker""",
+                command=_ANOTHER_SERVER,
             )
+        if told["inside"]:
+            what = "no names are found in Docker's containers, except those that Docker knows itself"
+            cause = f"dns in /etc/docker/daemon.json is {', '.join(told['inside'])}: the container's own loopback"
+            yield _problem("docker", what, cause, _ANOTHER_SERVER)
         if told["error"]:
             yield Finding(check="docker", level=WARNING, finding="Docker does not answer us", cause=told["error"])
-        elif not told["asks"] and not any(network["trouble"] for network in told["networks"]):
+        elif not told["asks"] and not told["inside"] and not any(network["trouble"] for network in told["networks"]):
             yield _well("docker", f"{len(told['networks'])} networks; Docker finds us at {told['plugin']}")
 
 

@@ -124,11 +124,18 @@ async def test_a_firewall_that_lets_pass(host, firewall):
     [
         ({"networks": [{"id": "n1" * 32, "name": "shop", "trouble": "it exists"}]}, "problem", "'shop'"),
         ({"asks": ["127.0.0.1"]}, "warning", "do not find names of other hosts"),
+        ({"inside": ["127.0.0.77"]}, "problem", "no names are found in Docker's containers"),
         ({"error": "no answer"}, "warning", "does not answer"),
     ],
 )
 async def test_what_docker_told(host, told, level, finding):
-    host.engine.host.docker = {"plugin": "/run/docker/plugins/wefted.sock", "networks": [], "asks": [], "error": ""} | told
+    host.engine.host.docker = {
+        "plugin": "/run/docker/plugins/wefted.sock",
+        "networks": [],
+        "asks": [],
+        "inside": [],
+        "error": "",
+    } | told
     found = (await wrong(host))["docker"]
     assert (found["level"], finding in found["finding"]) == (level, True)
 
