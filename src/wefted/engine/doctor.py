@@ -173,7 +173,7 @@ class Doctor:
             target = _target(rule)
             if target is not None and any(target.version == p.version and target.overlaps(p) for p in ours):
                 cause = f"a rule of the raw table, which no later rule undoes: {rule}"
-                command = "iptables -t raw " + rule.replace("-A ", "-D ", 1)
+                command = f"{'iptables' if target.version == 4 else 'ip6tables'} -t raw {rule.replace('-A ', '-D ', 1)}"
                 yield _problem("firewall", f"packets for {target} are dropped before anything else is asked", cause, command)
 
     def _docker(self) -> Iterator[Finding]:
