@@ -111,7 +111,8 @@ class TestDocker:
     def test_a_stop_of_the_engine_leaves_the_record(self, h1: Host, web: tuple[str, list[str]]) -> None:
         name, seen = web
         h1.run(["pkill", "-TERM", "-x", "dockerd"])
-        within(30, lambda: not (h1.root / "run/docker.sock").exists(), "the engine has gone")
+        within(30, lambda: not (h1.root / "run/docker.sock").exists(), "its socket has gone")
+        within(30, lambda: h1.run(["pgrep", "-x", "dockerd"], check=False).returncode != 0, "the engine has gone")
         within(2.0, lambda: [row["state"] for row in rows(h1, f"docker:{name}")] == ["down"], "the endpoint is down")
         refused = wefted(h1, "network", "connect", "blue", f"docker:{name}", check=False)
         assert refused.returncode == 2

@@ -26,8 +26,9 @@ from wefted.model.objects import HOST
 from wefted.plugins import docker_ipam, docker_network
 from wefted.plugins.docker_protocol import DockerProtocol
 from wefted.runtime.docker import SOCKET as DOCKER
+from wefted.runtime.dockerresolv import DockerResolvConfs
 from wefted.runtime.engineapi import EngineApi
-from wefted.runtime.resolvers import docker_resolvers, host_asks_itself
+from wefted.runtime.resolvers import containers_ask_themselves, docker_resolvers, host_asks_itself
 
 from .http import Connection, Request, Response
 
@@ -56,6 +57,7 @@ class DockerService:
         self._setting = setting
         self._managed = managed
         self._api = EngineApi("docker", docker)
+        self._files = DockerResolvConfs()
         self._passed = 0.0
         self._running: set[asyncio.Task[None]] = set()
         self._protocol = DockerProtocol(
@@ -176,13 +178,20 @@ class DockerService:
     def _tell(self, error: str = "") -> None:
         records = self._desk.records
         own = self._desk.host.dns.get("address")
-        asks = [server for server in host_asks_itself() if str(server) != own] if records.networks else []
+        asks = [server for server in host_asks_itself() if str(server) != own] if self._led_astray() else []
         self._desk.host.docker = {
             "plugin": str(self._path()),
             "networks": [{"id": n.id, "name": n.name, "trouble": n.trouble} for n in records.networks.values()],
             "asks": [str(server) for server in asks],
+            "inside": [str(server) for server in containers_ask_themselves()] if records.networks else [],
             "error": error,
         }
+
+    def _led_astray(self) -> bool:
+        """Whether a container on a network of ours asks Docker's name server first, and not us."""
+        ours = set(self._files.ours())
+        endpoints = self._desk.host.endpoints.values()
+        return any(e.plugged and e.attached and e.engine_id and e.engine_id not in ours for e in endpoints)
 
     async def _pass(self) -> None:
         """Keep what lets our containers through Docker's firewall, and their questions to our name server."""

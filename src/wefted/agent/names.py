@@ -20,7 +20,7 @@ from wefted.model.network import Endpoint
 from wefted.model.objects import IPAddress
 from wefted.runtime import dockerresolv, resolvconf
 from wefted.runtime.dockerresolv import DockerResolvConfs
-from wefted.runtime.resolvconf import ResolvConfs, Resolvers, text
+from wefted.runtime.resolvconf import ResolvConfs, Resolvers, Written, text
 from wefted.services.dns.server import Server
 from wefted.services.dns.upstream import Forwarder
 from wefted.services.dns.zone import folded, valid
@@ -34,6 +34,8 @@ PACE = 0.03
 """Seconds from one look to the next: a hundred attaches in a row are some looks."""
 RETRY = 5.0
 """Seconds until an address that was in use is tried again."""
+PATIENCE = 10.0
+"""Seconds that an engine has to write a container's resolv.conf, into which we write after it."""
 
 
 class NameService:
@@ -52,6 +54,10 @@ class NameService:
         """Container -> the ids of the endpoints that its resolv.conf speaks of."""
         self._spoken_of: dict[str, str] = {}
         """The same the other way round: a look at what changed must not go through all containers."""
+        self._later: dict[str, float] = {}
+        """Container -> until when its engine may still write its resolv.conf, before we do."""
+        self._deferred: dict[str, set[str]] = {}
+        """Container -> its addresses, where another server knows further bare names."""
         self._engine_ids: dict[str, str] = {}
         """Container -> its engine's identifier, when its resolv.conf was written."""
 
@@ -64,7 +70,7 @@ class NameService:
                 await self._follow(self._names.refresh())
                 looked = time.monotonic()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._host.moved.wait(), RETRY if self._server.errors else None)
+                    await asyncio.wait_for(self._host.moved.wait(), self._pause())
                     await asyncio.sleep(max(SETTLE, looked + PACE - time.monotonic()))
         finally:
             await self._server.close()
@@ -77,8 +83,13 @@ class NameService:
             if error not in errors.values():
                 log.warning("no names", extra={"error": error})
         everything = self._server.addresses != before
-        self._write({e.container for e in self._host.endpoints.values()} if everything else self._containers(dirty))
+        changed = {e.container for e in self._host.endpoints.values()} if everything else self._containers(dirty)
+        self._write(changed | self._later.keys())
         self._tell()
+
+    def _pause(self) -> float | None:
+        """Return how many seconds may pass until the next look if nothing happens."""
+        return PACE if self._later else RETRY if self._server.errors else None
 
     def _wanted(self) -> set[IPAddress]:
         if self._own is None:
@@ -119,13 +130,30 @@ class NameService:
             domain = self._host.domain
             search = [*(f"{e.network.lower()}.{domain}" for e in endpoints), domain, *_lease_domains(endpoints)]
             self._engine_ids[container] = endpoints[0].engine_id
-            files.write(self._key(container), text(servers, search))
+            written = files.write(self._key(container), text(servers, search), any(e.plugged for e in endpoints))
+            self._wait(container, written)
+            self._defer(container, written, endpoints)
             self._note(container, {e.id for e in endpoints})
         else:
+            self._wait(container, Written.NOT)
+            self._defer(container, Written.NOT, endpoints)
             if not self._renamed(container):
                 files.remove(self._key(container))
             self._note(container, set())
             self._engine_ids.pop(container, None)
+
+    def _wait(self, container: str, written: Written) -> None:
+        """Look at a container's file again until its engine has written it."""
+        if written is not Written.LATER or self._later.setdefault(container, time.monotonic() + PATIENCE) < time.monotonic():
+            self._later.pop(container, None)
+
+    def _defer(self, container: str, written: Written, endpoints: Iterable[Endpoint]) -> None:
+        """Leave bare names that we do not know to the engine's own server, when this container asks."""
+        addresses = {str(i.ip) for e in endpoints for i in e.addresses} if written is Written.BEFORE_ENGINE else set()
+        self._server.deferred -= self._deferred.pop(container, set()) - addresses
+        if addresses:
+            self._server.deferred |= addresses
+            self._deferred[container] = addresses
 
     def _note(self, container: str, endpoints: set[str]) -> None:
         for gone in self._written.pop(container, set()) - endpoints:

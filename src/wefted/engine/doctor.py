@@ -21,6 +21,7 @@ from .operations import Nothing
 from .publishing import OF_DOCKER
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
+_ANOTHER_SERVER = """put {"dns": ["ADDRESS"]}, a server beyond any loopback, into /etc/docker/daemon.json, and restart Docker"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +173,7 @@ class Doctor:
             target = _target(rule)
             if target is not None and any(target.version == p.version and target.overlaps(p) for p in ours):
                 cause = f"a rule of the raw table, which no later rule undoes: {rule}"
-                command = "iptables -t raw " + rule.replace("-A ", "-D ", 1)
+                command = f"{'iptables' if target.version == 4 else 'ip6tables'} -t raw {rule.replace('-A ', '-D ', 1)}"
                 yield _problem("firewall", f"packets for {target} are dropped before anything else is asked", cause, command)
 
     def _docker(self) -> Iterator[Finding]:
@@ -191,11 +192,15 @@ class Doctor:
                 level=WARNING,
                 finding="Docker's containers do not find names of other hosts",
                 cause=f"Docker asks {servers} for them from the host's own address, where nothing can be redirected",
-                command="""put {"dns": ["127.0.0.77"]} into /etc/docker/daemon.json, and restart Docker""",
+                command=_ANOTHER_SERVER,
             )
+        if told["inside"]:
+            what = "no names are found in Docker's containers, except those that Docker knows itself"
+            cause = f"dns in /etc/docker/daemon.json is {', '.join(told['inside'])}: the container's own loopback"
+            yield _problem("docker", what, cause, _ANOTHER_SERVER)
         if told["error"]:
             yield Finding(check="docker", level=WARNING, finding="Docker does not answer us", cause=told["error"])
-        elif not told["asks"] and not any(network["trouble"] for network in told["networks"]):
+        elif not told["asks"] and not told["inside"] and not any(network["trouble"] for network in told["networks"]):
             yield _well("docker", f"{len(told['networks'])} networks; Docker finds us at {told['plugin']}")
 
 

@@ -60,10 +60,9 @@ class DockerUser:
         return next((line.split()[2] for line in lines if line.startswith("-P FORWARD ")), "")
 
     def raw_drops(self) -> list[str]:
-        """Return the rules of the raw table that drop, as Docker 28 has them for the addresses of its containers."""
-        return [
-            line for line in _listing("iptables", "raw", "PREROUTING") if line.startswith("-A ") and line.endswith("-j DROP")
-        ]
+        """Return the rules of the raw tables that drop, as Docker 28 has them for the addresses of its containers."""
+        lines = [line for program in PROGRAMS.values() for line in _listing(program, "raw", "PREROUTING")]
+        return [line for line in lines if line.startswith("-A ") and line.endswith("-j DROP")]
 
 
 def _rules(device: str, members: Sequence[IPNetwork], version: int) -> list[tuple[str, ...]]:

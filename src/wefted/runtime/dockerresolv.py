@@ -2,8 +2,14 @@
 
 Docker writes it at every start, with a hash beside it, and leaves alone what somebody has changed since (libnetwork's
 `updateDNS`). So do we: only a file that is still as Docker wrote it becomes ours, and its lines stay in it as comments, so that
-it can be given back without remembering anything. One that asks Docker's own server (127.0.0.11, on networks that users make)
-is left alone: the names of Compose would be gone. It is written in place, for a new file would not be the bound one.
+it can be given back without remembering anything. It is written in place, for a new file would not be the bound one.
+
+On networks that users make, the container asks Docker's own server, 127.0.0.11, and that one asks the host's. Where it asks
+from the container's address (20.10, 26.1, with `--dns` all), its questions are led to us on the way, and the file is left
+alone: the names of Compose would be gone. Newer ones (28.5) ask the host's servers from the host's address, and say so in the
+file (`ExtServers: [host(192.0.2.1)]`, libnetwork/internal/resolvconf). Then a container of a Docker network of ours has us
+before Docker's server, and we leave to that one the bare names that we do not know. Docker (26.1, 28.5) writes such a file only
+if nobody has changed the one that it wrote before: so nothing is written until it has.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .resolvconf import MARK, MOST_SERVERS, is_ours
+from .resolvconf import MARK, MOST_SERVERS, Written, is_ours
 
 KIND = "docker"
 SETTINGS = Path("/etc/docker/daemon.json")
@@ -22,6 +28,9 @@ ROOT = "/var/lib/docker"
 EMBEDDED = "127.0.0.11"
 KEPT = "#~ "
 """How a line of Docker's begins in a file of ours."""
+_UPSTREAM = "# ExtServers:"
+_WITHOUT_SERVER = ("default", "bridge", "host", "none")
+"""Docker's own networks: containers on them ask the host's servers themselves."""
 
 
 class DockerResolvConfs:
@@ -30,17 +39,23 @@ class DockerResolvConfs:
     def __init__(self, root: Path | None = None) -> None:
         self._containers = (root or _root(SETTINGS)) / "containers"
 
-    def write(self, identifier: str, content: str) -> None:
+    def write(self, identifier: str, content: str, before_engine: bool = False) -> Written:
         """Put our content before what Docker has written: its servers are asked when ours does not answer. Raises `OSError`."""
         path = self.path(identifier)
         if not identifier or not path.is_file():
-            return
+            return Written.NOT
         now = path.read_text()
-        original = _original(now) if is_ours(path) else now if _untouched(path, now) else None
-        if original is None or EMBEDDED in original:
-            return
+        ours = is_ours(path)
+        original = _original(now) if ours else now
+        embedded = asks_docker(original)
+        if not ours and not embedded and self._on_own_network(identifier):
+            return Written.LATER
+        ready = before_engine and _from_the_host(original) if embedded else ours or _untouched(path, now)
+        if not ready:
+            return Written.NOT
         if (wanted := merged(content, original)) != now:
             _write_in_place(path, wanted)
+        return Written.BEFORE_ENGINE if embedded else Written.YES
 
     def remove(self, identifier: str) -> None:
         """Give a file of ours back as Docker wrote it. Raises `OSError`."""
@@ -60,6 +75,20 @@ class DockerResolvConfs:
         """Return where a container's file is."""
         return self._containers / identifier / "resolv.conf"
 
+    def _on_own_network(self, identifier: str) -> bool:
+        """Whether Docker starts a container on a network that a user has made, where its own server answers."""
+        try:
+            found = json.loads((self._containers / identifier / "hostconfig.json").read_bytes())
+            mode = str(found.get("NetworkMode") or "default")
+        except (OSError, ValueError, AttributeError):
+            return False
+        return mode not in _WITHOUT_SERVER and not mode.startswith("container:")
+
+
+def asks_docker(content: str) -> bool:
+    """Tell whether a file leads to Docker's own server and to no other."""
+    return list(_words(content, "nameserver")) == [EMBEDDED]
+
 
 def merged(content: str, original: str) -> str:
     """Return a file of ours: our servers first, then the other's, all domains, all options, and the other's own lines kept."""
@@ -69,6 +98,13 @@ def merged(content: str, original: str) -> str:
     lines = [MARK, *(f"nameserver {server}" for server in list(dict.fromkeys(servers))[:MOST_SERVERS])]
     lines += [f"search {' '.join(dict.fromkeys(search))}", f"options {' '.join(options)}"]
     return "\n".join([*lines, *(f"{KEPT}{line}" for line in original.split("\n"))]) + "\n"
+
+
+def _from_the_host(content: str) -> bool:
+    """Whether Docker's server asks all others from the host's addresses, by what Docker notes in the file."""
+    line = next((line for line in content.splitlines() if line.startswith(_UPSTREAM)), "")
+    servers = line.removeprefix(_UPSTREAM).strip(" []").split()
+    return bool(servers) and all(server.startswith("host(") for server in servers)
 
 
 def _original(text: str) -> str:

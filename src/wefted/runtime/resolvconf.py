@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
+from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
@@ -29,11 +30,26 @@ def text(servers: Sequence[IPAddress], search: Iterable[str]) -> str:
     return "\n".join([*lines, f"search {' '.join(dict.fromkeys(search))}", "options ndots:1", ""])
 
 
+class Written(Enum):
+    """What became of a container's file."""
+
+    YES = auto()
+    NOT = auto()
+    """It is somebody else's, or is not there."""
+    LATER = auto()
+    """Its engine has not written it yet."""
+    BEFORE_ENGINE = auto()
+    """It leads to us, and for bare names that we do not know to the engine's own server."""
+
+
 class Resolvers(Protocol):
     """The files of one kind of container; `name` is what tells its containers apart for good."""
 
-    def write(self, name: str, content: str) -> None:
-        """Make a container's file ours, unless it is somebody else's. Raises `OSError`."""
+    def write(self, name: str, content: str, before_engine: bool = False) -> Written:
+        """Make a container's file ours, unless it is somebody else's. Raises `OSError`.
+
+        `before_engine`: also where the engine has a name server of its own, if its questions cannot be led to us otherwise.
+        """
 
     def remove(self, name: str) -> None:
         """Undo that. Raises `OSError`."""
@@ -51,19 +67,20 @@ class ResolvConfs:
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._directory = directory
 
-    def write(self, name: str, content: str) -> None:
+    def write(self, name: str, content: str, before_engine: bool = False) -> Written:
         """Write the file of a namespace unless it is somebody else's. Raises `OSError`."""
         path = self.path(name)
         if is_ours(path):
             if path.read_text() == content:
-                return
+                return Written.YES
         elif path.exists() or path.is_symlink():
-            return
+            return Written.NOT
         path.parent.mkdir(parents=True, exist_ok=True)
         made = path.with_name(TEMPORARY)
         made.write_text(content)
         made.chmod(0o644)
         made.replace(path)
+        return Written.YES
 
     def remove(self, name: str) -> None:
         """Remove the file of a namespace if it is ours, and the directory that nobody else uses. Raises `OSError`."""

@@ -29,8 +29,13 @@ def docker_resolvers(root: Path = Path("/")) -> tuple[IPAddress, ...]:
 
 def host_asks_itself(root: Path = Path("/")) -> tuple[IPAddress, ...]:
     """Return the servers on the loopback that dockerd asks from the host's own addresses, where nothing can be redirected."""
-    listed = _configured(root / "etc/docker/daemon.json") or _listed(root / "etc/resolv.conf")
+    listed = () if _configured(root / "etc/docker/daemon.json") else _listed(root / "etc/resolv.conf")
     return tuple(server for server in listed if server.is_loopback and server != STUB)
+
+
+def containers_ask_themselves(root: Path = Path("/")) -> tuple[IPAddress, ...]:
+    """Return the servers on a loopback in the setting `dns`: the containers' own (20.10, 28.5), where nobody listens."""
+    return tuple(server for server in _configured(root / "etc/docker/daemon.json") if server.is_loopback)
 
 
 def _listed(path: Path) -> list[IPAddress]:

@@ -18,6 +18,9 @@ CONTAINER = "c0ffee" * 10 + "abcd"
 SHORT = CONTAINER[:12]
 NETWORKS = {
     "20.10": {"Name": "net1", "Aliases": ["db", SHORT]},
+    # As 26.1.5 and 28.5.2 told it of a container of ours, without what nobody reads.
+    "26.1": {"Aliases": ["db"], "DNSNames": ["web1", "db", SHORT], "MacAddress": "02:77:0a:40:00:02", "DriverOpts": None},
+    "28.5": {"Aliases": ["db"], "DNSNames": ["web1", "db", SHORT], "DriverOpts": None, "GwPriority": 0, "IPAMConfig": None},
     # Aliases are what the user said, names are all of them (API 1.44, 1.45); GwPriority is of 1.48, Status of 1.52.
     "29": {"Name": "net1", "Aliases": ["db"], "DNSNames": ["web1", "db", SHORT], "GwPriority": 0, "MacAddress": "02:42"},
     "29, without": {"Name": "net1", "Aliases": None, "DNSNames": ["web1", SHORT]},

@@ -97,6 +97,11 @@ async def test_names_that_are_not_answered(host):
         (Firewall("DROP", ["iptables -I DOCKER-USER x", "iptables -I DOCKER-USER y"]), "drops the packets of our", " && "),
         (Firewall("DROP"), "forwards nothing", "iptables -P FORWARD ACCEPT"),
         (Firewall("DROP", [], ["-A PREROUTING -d 10.99.0.5/32 -j DROP"]), "10.99.0.5/32", "raw -D PREROUTING -d 10.99.0.5/32"),
+        (
+            Firewall("DROP", [], ["-A PREROUTING -d 10.99.0.2/32 ! -i docker0 -j DROP"]),
+            "packets for 10.99.0.2/32 are dropped",
+            "iptables -t raw -D PREROUTING -d 10.99.0.2/32 ! -i docker0 -j DROP",
+        ),
     ],
 )
 async def test_a_firewall_that_drops(host, firewall, finding, command):
@@ -124,11 +129,18 @@ async def test_a_firewall_that_lets_pass(host, firewall):
     [
         ({"networks": [{"id": "n1" * 32, "name": "shop", "trouble": "it exists"}]}, "problem", "'shop'"),
         ({"asks": ["127.0.0.1"]}, "warning", "do not find names of other hosts"),
+        ({"inside": ["127.0.0.77"]}, "problem", "no names are found in Docker's containers"),
         ({"error": "no answer"}, "warning", "does not answer"),
     ],
 )
 async def test_what_docker_told(host, told, level, finding):
-    host.engine.host.docker = {"plugin": "/run/docker/plugins/wefted.sock", "networks": [], "asks": [], "error": ""} | told
+    host.engine.host.docker = {
+        "plugin": "/run/docker/plugins/wefted.sock",
+        "networks": [],
+        "asks": [],
+        "inside": [],
+        "error": "",
+    } | told
     found = (await wrong(host))["docker"]
     assert (found["level"], finding in found["finding"]) == (level, True)
 
@@ -163,3 +175,10 @@ async def test_a_firewall_that_published_ports_do_not_obey(host):
     kernel.facts = replace(kernel.facts, unread_firewall="firewalld with its backend iptables (ip filter INPUT_ZONES)")
     finding = (await wrong(host))["firewall"]
     assert (finding["level"], finding["command"]) == ("warning", "wefted up --publish-from none")
+
+
+async def test_the_raw_table_of_the_other_version(host):
+    await host.call("network.create", name="six", ipv6=True, ipv4=False, subnets=["fd55::/64"])
+    host.engine.host.docker_user = Firewall("DROP", [], ["-A PREROUTING -d fd55::2/128 ! -i docker0 -j DROP"])
+    finding = (await wrong(host))["firewall"]
+    assert finding["command"] == "ip6tables -t raw -D PREROUTING -d fd55::2/128 ! -i docker0 -j DROP"

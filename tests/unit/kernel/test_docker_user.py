@@ -40,3 +40,20 @@ def test_without_members_there_are_our_links_alone(typed: list[str]) -> None:
     assert len(typed) == 6
     assert not [command for command in typed if " -s " in command]
     assert DockerUser().missing("eth0") == [command.replace("-w 5 ", "") for command in typed]
+
+
+RAW = {
+    "iptables": ["-P PREROUTING ACCEPT", "-P OUTPUT ACCEPT", "-A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP"],
+    "ip6tables": ["-P PREROUTING ACCEPT", "-A PREROUTING -d fd55::2/128 ! -i br-0c2c9457e539 -j DROP"],
+}
+"""As Docker 28.5.2 writes them for a container on docker0 with a published port, and for one in a network with IPv6."""
+
+
+def test_both_raw_tables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(program: str, *words: str) -> dockeruser.subprocess.CompletedProcess[str]:
+        assert words[-4:] == ("-t", "raw", "-S", "PREROUTING")
+        return dockeruser.subprocess.CompletedProcess((program,), 0, "\n".join(RAW[program]), "")
+
+    monkeypatch.setattr(dockeruser, "_run", run)
+    monkeypatch.setattr(dockeruser.shutil, "which", lambda program: f"/usr/sbin/{program}")
+    assert DockerUser().raw_drops() == [RAW["iptables"][-1], RAW["ip6tables"][-1]]

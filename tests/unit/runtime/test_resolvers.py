@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wefted.runtime.resolvers import FALLBACK, docker_resolvers, host_asks_itself
+from wefted.runtime.resolvers import FALLBACK, containers_ask_themselves, docker_resolvers, host_asks_itself
 
 
 def written(root: Path, resolv: str, daemon: str = "", systemd: str = "") -> Path:
@@ -31,7 +31,7 @@ def written(root: Path, resolv: str, daemon: str = "", systemd: str = "") -> Pat
         (("",), list(map(str, FALLBACK)), []),
         (("nameserver 127.0.0.1\n",), [], ["127.0.0.1"]),
         (("nameserver 192.0.2.1\n", '{"dns": ["192.0.2.7"]}'), ["192.0.2.7"], []),
-        (("nameserver 192.0.2.1\n", '{"dns": ["127.0.0.77"]}'), [], ["127.0.0.77"]),
+        (("nameserver 127.0.0.1\n", '{"dns": ["127.0.0.77"]}'), [], []),
         (("nameserver 192.0.2.1\n", "{"), ["192.0.2.1"], []),
         (("nameserver 192.0.2.1\n", '{"dns": "x"}'), ["192.0.2.1"], []),
         (("nameserver 192.0.2.1\n", "[]"), ["192.0.2.1"], []),
@@ -41,3 +41,9 @@ def test_docker_asks(tmp_path, files, asked, itself):
     root = written(tmp_path, *files)
     assert list(map(str, docker_resolvers(root))) == asked
     assert list(map(str, host_asks_itself(root))) == itself
+
+
+def test_a_loopback_in_the_setting_is_the_containers(tmp_path):
+    root = written(tmp_path, "nameserver 127.0.0.1\n", '{"dns": ["192.0.2.7", "127.0.0.77"]}')
+    assert list(map(str, containers_ask_themselves(root))) == ["127.0.0.77"]
+    assert containers_ask_themselves(tmp_path / "none") == ()

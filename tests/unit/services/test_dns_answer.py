@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wefted.model.network import Endpoint, PortMapping
 from wefted.model.objects import Netns
-from wefted.services.dns.answer import TTL, UPSTREAM, answer
+from wefted.services.dns.answer import TTL, UPSTREAM, answer, deferring
 from wefted.services.dns.zone import Zone
 
 ZONE = Zone("weft.internal")
@@ -90,6 +90,25 @@ def test_the_rules(name: str, kind: str, expected: object) -> None:
     assert {rrset.ttl for rrset in (*response.answer, *response.authority)} == {TTL}
     negative = expected in (EMPTY, NONE)
     assert [rrset.rdtype for rrset in response.authority] == ([dns.rdatatype.SOA] if negative else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code"),
+    [
+        ("nobody", "A", dns.rcode.REFUSED),
+        ("nobody", "AAAA", dns.rcode.REFUSED),
+        ("c1", "A", dns.rcode.NOERROR),
+        ("four", "AAAA", dns.rcode.NOERROR),
+        ("nobody.weft.internal", "A", dns.rcode.NXDOMAIN),
+    ],
+)
+def test_who_has_another_server_is_refused_unknown_bare_names(name: str, kind: str, code: dns.rcode.Rcode) -> None:
+    wire = dns.message.make_query(name, kind).to_wire()
+    found = answer(ZONE, wire)
+    assert isinstance(found, bytes)
+    told = dns.message.from_wire(deferring(wire, found))
+    assert told.rcode() == code
+    assert told.question == dns.message.from_wire(wire).question
 
 
 def test_the_owner_is_the_name_as_it_was_asked_for() -> None:

@@ -130,6 +130,16 @@ async def test_our_names_and_those_of_others(setting: Setting, tcp: bool) -> Non
     assert setting.second.asked == 0
 
 
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+async def test_those_who_have_another_server_are_refused_unknown_bare_names(setting: Setting, tcp: bool) -> None:
+    assert (await setting.ask("nobody", "A", tcp)).rcode() == dns.rcode.NXDOMAIN
+    setting.server.deferred = {str(HERE)}
+    assert (await setting.ask("nobody", "A", tcp)).rcode() == dns.rcode.REFUSED
+    assert (await setting.ask("nobody.weft.internal", "A", tcp)).rcode() == dns.rcode.NXDOMAIN
+    assert (await setting.ask("c1", "A", tcp)).answer[0][0].to_text() == "10.20.0.2"
+    assert await setting.word(tcp) == "first"
+
+
 async def test_an_upstream_answer_is_passed_on_as_it_is(setting: Setting) -> None:
     response = await setting.ask("example.com", "TXT")
     assert not response.flags & dns.flags.AA

@@ -8,6 +8,7 @@
 | a bare name (one label) | as below the domain; other types than addresses of an unknown one go upstream (`com DS`) |
 | PTR of an address that is not ours, any other name | upstream |
 
+Who has another server for bare names is refused those that we do not know, and asks it.
 Letters are compared without case. An answer that is too long for UDP (512 bytes, or what EDNS allows) is cut and has TC set.
 """
 
@@ -69,6 +70,17 @@ def refusal(wire: bytes, code: int) -> bytes:
     """Return an answer to these bytes that has a header and nothing else."""
     flags = (wire[2] & 0x79) | 0x80  # our QR; their opcode and RD
     return wire[:2] + bytes((flags, 0x80 | code)) + bytes(8)
+
+
+def deferring(wire: bytes, found: bytes) -> bytes:
+    """Return our answer to a query, or, if it is that there is no such bare name, a refusal in its place.
+
+    The C library goes on to the next server then; it takes no notice of a refusal that does not repeat the question.
+    """
+    end = HEADER + 1 + wire[HEADER]  # behind the first label, where a bare name has the root's
+    if found[3] & 0xF != dns.rcode.NXDOMAIN or wire[end : end + 1] != b"\0":
+        return found
+    return found[:3] + bytes((found[3] & 0xF0 | dns.rcode.REFUSED,)) + found[4:]
 
 
 def _answer(zone: Zone, query: dns.message.Message, stream: bool) -> bytes | Upstream:

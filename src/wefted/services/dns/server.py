@@ -15,7 +15,7 @@ import dns.rcode
 
 from wefted.model.objects import IPAddress
 
-from .answer import Upstream, answer, refusal
+from .answer import Upstream, answer, deferring, refusal
 from .answers import Answers
 from .zone import Zone
 
@@ -49,6 +49,8 @@ class Server:
         self._places: dict[IPAddress, _Place] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[asyncio.StreamWriter] = set()
+        self.deferred: set[str] = set()
+        """Addresses of those who ask another server for bare names that we refuse to answer."""
         self.errors: dict[IPAddress, str] = {}
         """Why we do not listen where we should."""
 
@@ -95,17 +97,18 @@ class Server:
 
     # -- questions -------------------------------------------------------------------------------------------------
 
-    def datagram(self, wire: bytes, reply: Callable[[bytes], None]) -> None:
+    def datagram(self, wire: bytes, reply: Callable[[bytes], None], source: str = "") -> None:
         """Answer one datagram, at once if the answer is ours."""
-        found = self._answer(wire, stream=False)
+        found = self._answer(wire, stream=False, source=source)
         if isinstance(found, bytes):
             reply(found)
         elif isinstance(found, Upstream):
             self._forward(wire, reply)
 
-    def _answer(self, wire: bytes, stream: bool) -> bytes | Upstream | None:
+    def _answer(self, wire: bytes, stream: bool, source: str) -> bytes | Upstream | None:
         try:
-            return answer(self._zone, wire, stream=True) if stream else self._answers.to(wire)
+            found = answer(self._zone, wire, stream=True) if stream else self._answers.to(wire)
+            return deferring(wire, found) if source in self.deferred and isinstance(found, bytes) else found
         except Exception:  # one strange question must not end the service for all others
             log.exception("defect", extra={"query": wire[:64].hex()})
             return refusal(wire, dns.rcode.SERVFAIL)
@@ -127,10 +130,11 @@ class Server:
             writer.close()
             return
         self._connections.add(writer)
+        source = str((writer.get_extra_info("peername") or ("",))[0])
         try:
             while True:
                 wire = await asyncio.wait_for(_message(reader), IDLE)
-                found = self._answer(wire, stream=True)
+                found = self._answer(wire, stream=True, source=source)
                 if isinstance(found, Upstream):
                     found = await self._ask(wire, stream=True)
                 if found is None:
@@ -177,7 +181,7 @@ class _Datagrams:
                 wire, source = self._socket.recvfrom(LONGEST_QUESTION)
             except OSError:
                 return  # nothing more, or an error that an earlier answer met
-            self._server.datagram(wire, partial(self._reply, source))
+            self._server.datagram(wire, partial(self._reply, source), source[0])
 
     def _reply(self, source: tuple[Any, ...], wire: bytes) -> None:
         with contextlib.suppress(OSError):  # no room, or nobody there: over UDP whoever wants an answer asks again
