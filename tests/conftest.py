@@ -14,15 +14,17 @@ NEEDS_ROOT = "lab tests make namespaces, which needs root: run `sudo make test`"
 
 
 def pytest_configure() -> None:
-    """Let nothing depend on who looks, and Ctrl-C reach what tests start.
+    """Let nothing depend on who looks, and signals reach what tests start.
 
-    A run in the background of a script inherits that the signal is ignored, and hands it on.
+    A run in the background of a script, or by nohup, inherits that a signal is ignored, and hands it on.
     """
     settings.register_profile("busy", deadline=None)  # how long an example takes is the machine's business
     settings.load_profile("busy")
     os.environ.pop("COLUMNS", None)  # tables are cut to it
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

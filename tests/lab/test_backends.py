@@ -149,7 +149,7 @@ def test_a_network_of_flannels_that_commands_join(lab: Lab) -> None:
             assert json.loads(etcdctl(h1, store_of(h1), "get", "--print-value-only", key))["BackendData"] == mac
         h1.run([*WEFTED, "down"])
         h1.run([*WEFTED, "up"])
-        wait_for(lambda: wefted(h1, "plan") == {"changes": []}, 5, "nothing is left to do")
+        wait_for(lambda: wefted(h1, "plan") == {"changes": []}, 20, "nothing is left to do")
         assert h1.run(["cat", "/run/pre"]).stdout == "run\n"
         assert reach(lab, "flannel", addresses)
     finally:

@@ -81,10 +81,14 @@ class Keeper:
         raise Conflict(f"{TRIES} times another host was faster in flannel network {self.name!r}")
 
     async def release(self) -> None:
-        """Give the subnet back, for a host that leaves the network for good."""
+        """Give the subnet back, for a host that leaves the network for good: also one of an earlier life, not renewed since."""
+        raw, nodes = await self.store.raw_leases(self.name)
+        mine = {key for key in raw.items if nodes.get(key) == self.node.id}
         if self.held is not None:
-            await self.store.give_up_lease(self.name, self.node.id, flannel_lease.key(self.held))
-            self.held = None
+            mine.add(flannel_lease.key(self.held))
+        for key in sorted(mine):
+            await self.store.give_up_lease(self.name, self.node.id, key)
+        self.held = None
 
     async def _configuration(self) -> tuple[Network, Config]:
         item = await self._network()

@@ -72,6 +72,18 @@ async def test_a_record_that_goes_while_it_is_renewed_is_looked_after_again(monk
     await root.close()
 
 
+async def test_who_leaves_before_the_first_renewal_after_a_start_gives_its_subnet_back() -> None:
+    root = MemoryStore()
+    await root.write([Put("/p/config", b'{"Network":"10.5.0.0/16"}')])
+    store = FlannelStore(root, "/wefted/", [Mount("old", "/p/")])
+    await Keeper(store, "old", NODE, IPv4Address("192.0.2.1")).acquire()
+    other = Node(id="n2", name="h2", underlay=(ip_interface("192.0.2.2/24"),), device="eth0")
+    theirs = await Keeper(store, "old", other, IPv4Address("192.0.2.2")).acquire()
+    await Keeper(store, "old", NODE, IPv4Address("192.0.2.1")).release()
+    assert list((await root.read("/p/subnets/")).items) == [f"/p/subnets/{flannel_lease.key(theirs)}"]
+    await root.close()
+
+
 async def test_an_api_that_etcd_never_had_is_refused() -> None:
     flannels = Flannels(SimpleNamespace())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no API '4'"):
