@@ -2,6 +2,7 @@
 
 A kind is known when it can be made. That is tried once in a namespace without a name, which dies with the thread that made
 it, and what was found is remembered until the next boot; only what was missing is tried again, for it may have been installed.
+Trying loads modules. One of them makes a device of its own in every namespace of the host: that one is looked for instead.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from .route import default_links
 LINK_FEATURES = ("bridge", "veth", "macvlan", "dummy", "ipvlan", "vlan", "vxlan", "ipip", "ipoib", "wireguard-kernel")
 TRIED = (*LINK_FEATURES, "port-vlan", "tun")
 """What is found by trying it in a namespace of its own."""
+_LOUD = ("ipip",)
+"""Modules that make a device in each namespace as soon as they are loaded (`tunl0`: net.core.fb_tunnels_only_for_init_net)."""
+_LOADED, _MODULES = Path("/sys/module"), Path("/lib/modules")
 _LOOPBACK = 1
 _BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
@@ -87,7 +91,9 @@ class Prober:
         if self._features is None:
             known = self._recall()
             missing = [name for name in TRIED if name not in known]
-            found = try_links(missing) if missing else {}
+            asleep = [name for name in missing if name in _LOUD and is_installed(name)]
+            unknown = [name for name in missing if name not in asleep]
+            found = dict.fromkeys(asleep, "") | (try_links(unknown) if unknown else {})
             features = {**dict.fromkeys(known, ""), **found, "nft": self._firewall.missing()}
             if missing:
                 self._remember([name for name in TRIED if not features[name]])
@@ -134,6 +140,15 @@ def require_privileges() -> None:
     missing = [name for name, bit in _NEEDED.items() if not effective >> bit & 1]
     if missing:
         raise UsageError(f"changing the network of this host needs root ({', '.join(missing)})", "try: sudo wefted ...")
+
+
+def is_installed(module: str, release: str = os.uname().release) -> bool:
+    """Tell whether a module is there to be loaded, and is not; modules.dep(5)."""
+    try:
+        listed = (_MODULES / release / "modules.dep").read_text()
+    except OSError:
+        return False
+    return f"/{module}.ko" in listed and not (_LOADED / module).exists()
 
 
 def try_links(names: Iterable[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +47,19 @@ def test_every_kind_is_found_on_a_kernel_that_has_them_all(monkeypatch: pytest.M
     monkeypatch.setattr(probe, "unshare", lambda: None)
     monkeypatch.setattr(probe, "NetlinkSocket", EveryKind)
     assert probe.try_links(probe.LINK_FEATURES) == dict.fromkeys(probe.LINK_FEATURES, "")
+
+
+@pytest.mark.parametrize("compressed", ["", ".xz"])
+def test_a_module_that_is_loud_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compressed: str) -> None:
+    monkeypatch.setattr(probe, "_MODULES", tmp_path / "lib")
+    monkeypatch.setattr(probe, "_LOADED", tmp_path / "sys")
+    assert not probe.is_installed("ipip", "6.1"), "no modules at all: it may be built in"
+    listed = tmp_path / "lib" / "6.1" / "modules.dep"
+    listed.parent.mkdir(parents=True)
+    listed.write_text("kernel/net/ipv4/ip_tunnel.ko:\n")
+    assert not probe.is_installed("ipip", "6.1")
+    listed.write_text(f"kernel/net/ipv4/ipip.ko{compressed}: kernel/net/ipv4/ip_tunnel.ko\n")
+    assert probe.is_installed("ipip", "6.1")
+    assert not probe.is_installed("ipip", "6.2"), "of another kernel"
+    (tmp_path / "sys" / "ipip").mkdir(parents=True)
+    assert not probe.is_installed("ipip", "6.1"), "loaded already: trying it changes nothing"
