@@ -65,7 +65,8 @@ def test_nothing_is_left_of_the_attempts(host: LabHost) -> None:
 def test_what_is_there_is_remembered_until_the_next_boot(host: LabHost, monkeypatch: pytest.MonkeyPatch) -> None:
     first = host.kernel.probe().features
     tried: list[str] = []
-    monkeypatch.setattr(probe, "_try_links", lambda names: tried.extend(names) or dict.fromkeys(names, "no"))
+    monkeypatch.setattr(probe, "is_installed", lambda name: False)
+    monkeypatch.setattr(probe, "try_links", lambda names: tried.extend(names) or dict.fromkeys(names, "no"))
     second = host.new_kernel().probe().features
     missing = [name for name in TRIED if first[name]]
     assert tried == missing, "only what was missing may have come since"
