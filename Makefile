@@ -34,9 +34,10 @@ gates: env
 fix: env  ## repair what ruff can repair
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-soak: env  ## 10,000 random sequences on a real kernel, 1 GB through every backend (SEQUENCES=1000, STEPS=30, TRANSFER=10GB)
+soak: engines  ## 10,000 random sequences, 1 GB through every backend, 200 containers of Docker (SEQUENCES=1000, STEPS=30, TRANSFER=10GB)
 	@WEFTED_SEQUENCES=$(or $(SEQUENCES),10000) WEFTED_STEPS=$(or $(STEPS),12) $(BIN)/pytest -q -n auto --maxprocesses 4 tests/lab/test_random_sequences.py
 	@WEFTED_TRANSFER=$(or $(TRANSFER),1GB) $(BIN)/pytest -q -s tests/lab/test_transfers.py tests/lab/test_udp.py -k intact
+	@$(BIN)/pytest -q -m soak tests/lab
 
 lab: env  ## a lab of two virtual hosts (ARGS="--hosts 3")
 	@$(ROOT) $(BIN)/wefted lab up $(LAB_ARGS)
