@@ -94,9 +94,7 @@ def _bound(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=dual)
     except OSError as error:
-        raise UsageError(
-            f"-listen: cannot listen on {host}:{port}: {error.strerror}", "choose another -listen"
-        ) from None
+        raise UsageError(f"-listen: cannot listen on {host}:{port}: {error.strerror}", "choose another -listen") from None
 
 
 def _passed(rest: str, environment: os._Environ[str] | dict[str, str], pid: int) -> socket.socket:
