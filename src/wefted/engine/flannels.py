@@ -24,6 +24,7 @@ from wefted.store.flannel_server_url import parse_server
 from . import hostkeys, keys
 from .announcing import announced
 from .flannel import Keeper, validate
+from .flannel_requests import one_of, place
 from .host import Host
 from .operations import FlannelJoin, FlannelWatch, NetworkName, Nothing
 
@@ -67,7 +68,10 @@ class Flannels:
         for item in (await self._host.local.read(keys.LOCAL_FLANNEL)).items.values():
             request = codec.loads(FlannelJoin, item.value or b"")
             seen = await self._remembered(request.name)
-            self._enter(request, (), seen.get(CONFIG_LABEL, ""), seen.get(API_LABEL, "3"))
+            try:
+                self._enter(request, (), seen.get(CONFIG_LABEL, ""), seen.get(API_LABEL, "3"))
+            except UsageError as error:  # files of TLS that are gone: the rest of the host goes on
+                log.error("network not joined again", extra={"network": request.name, "error": error.message})
         for item in (await self._host.local.read(keys.LOCAL_FLANNEL_WATCH)).items.values():
             watch = codec.loads(FlannelWatch, item.value or b"")
             self.watches[watch.prefix] = watch
@@ -77,9 +81,9 @@ class Flannels:
         spec.network_name(request.name)
         _check_api(request.api)
         known = self.joined.get(request.name)
-        if known is not None and _place(known.request) != _place(request):
+        if known is not None and place(known.request) != place(request):
             raise InUse(
-                f"flannel network {request.name!r} is joined already, under {_place(known.request)}",
+                f"flannel network {request.name!r} is joined already, under {place(known.request)}",
                 f"leave it first: wefted flannel leave {request.name}",
             )
         if known is None or known.request != request:
@@ -127,10 +131,10 @@ class Flannels:
         async with contextlib.aclosing(names) as news:
             async for there, gone in news:
                 for name in sorted(there if not watch.only else there & set(watch.only)):
-                    await self._told(self.join(_one_of(watch, name)), name)
+                    await self._told(self.join(one_of(watch, name)), name)
                 for name in sorted(gone):
                     joined = self.joined.get(name)
-                    here = joined is not None and _place(joined.request) == _place(_one_of(watch, name))
+                    here = joined is not None and place(joined.request) == place(one_of(watch, name))
                     if here and self._store(watch.remote).api(name) == api:
                         await self._told(self.leave(NetworkName(name=name)), name)
 
@@ -246,7 +250,7 @@ class Flannels:
         store, auto = self._store(request.remote), request.api == "auto"
         is_v2 = (api if auto else request.api) == "2" and not request.remote
         mount = Mount(
-            request.name, _place(request), request.masquerade, request.blackhole, is_v2, auto, request.key_file, request.remote
+            request.name, place(request), request.masquerade, request.blackhole, is_v2, auto, request.key_file, request.remote
         )
         if request.remote:
             store.server(request.remote)  # refuses files of TLS that cannot be read
@@ -290,7 +294,7 @@ class Flannels:
         held = joined.keeper.held
         return {
             "name": joined.request.name,
-            "prefix": _place(joined.request) if joined.request.remote else joined.request.prefix,
+            "prefix": place(joined.request) if joined.request.remote else joined.request.prefix,
             "api": self._store(joined.request.remote).api(joined.request.name),
             "subnets": [str(subnet) for subnet in held.subnets] if held is not None else [],
             "public": [str(a) for a in (joined.keeper.public, joined.keeper.public6) if a is not None],
@@ -298,35 +302,6 @@ class Flannels:
             "masquerade": joined.request.masquerade,
             "error": joined.error or self.trouble(joined),
         }
-
-
-def _one_of(watch: FlannelWatch, name: str) -> FlannelJoin:
-    """Return how a network under a watched prefix is joined."""
-    return FlannelJoin(
-        name=name,
-        prefix=f"{watch.prefix}{name}",
-        masquerade=watch.masquerade,
-        public_ip=watch.public_ip,
-        public_ip6=watch.public_ip6,
-        subnet_file=f"{watch.subnet_dir.rstrip('/')}/{name}.env",
-        renew_margin=watch.renew_margin,
-        blackhole=watch.blackhole,
-        api=watch.api,
-        key_file=watch.key_file,
-        remote=_with_network(watch.remote, name) if watch.remote else "",
-    )
-
-
-def _with_network(remote: str, name: str) -> str:
-    """Return the address of a network of a server, with the files of TLS as before."""
-    address, mark, query = remote.partition("?")
-    scheme, separator, rest = address.rpartition("://")
-    return f"{scheme}{separator}{rest.partition('/')[0]}/{name}{mark}{query}"
-
-
-def _place(request: FlannelJoin) -> str:
-    """Return where the records of a network are. Raises `UsageError` for what is no flannel server."""
-    return parse_server(request.remote).base if request.remote else f"/{request.prefix.strip('/')}/"
 
 
 def _check_api(api: str) -> None:

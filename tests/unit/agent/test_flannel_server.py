@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -196,3 +198,38 @@ def test_any_request_gets_an_answer(method: str, words: list[str], query: str, b
         await served.root.close()
 
     asyncio.run(once())
+
+
+async def test_a_client_that_goes_leaves_nothing_behind(served: Served) -> None:
+    _, start = await served.ask("GET", "_/leases")
+    _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(f"GET /v1/_/leases?next={start['cursor']} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    async with asyncio.timeout(DEADLINE):
+        while not served.http.running:
+            await asyncio.sleep(0)
+        (task,) = served.http.running
+        writer.close()
+        await asyncio.wait([task])
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("is_listening", [True, False])
+def test_a_socket_that_systemd_passes_must_listen(is_listening: bool) -> None:
+    """What is passed is descriptor 3; a pytest has something else there, so a child of its own looks at it."""
+    script = (
+        "import os, socket, sys\n"
+        "from wefted.agent.flannel_listen import listener\n"
+        "from wefted.errors import UsageError\n"
+        f"sock = socket.create_server(('127.0.0.1', 0)) if {is_listening} else socket.socket()\n"
+        "os.dup2(sock.fileno(), 3)\n"
+        "for text, pid in (('fd://', 7), ('fd://3', 7), ('fd://4', 7), ('fd://', 8)):\n"
+        "    try:\n"
+        "        print(listener(text, {'LISTEN_FDS': '1', 'LISTEN_PID': '7'}, pid).detach())\n"
+        "    except UsageError as error:\n"
+        "        print(error.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    passed = "3" if is_listening else "-listen: fd 3 was not socket activated"
+    *first, beyond, others = done.stdout.splitlines()
+    assert first == [passed, passed]
+    assert (beyond, others) == ("-listen: fd 4 is out of range (4)", "-listen: fd 3 is out of range (3)")
