@@ -97,6 +97,12 @@ def state(host: Host, name: str = "flannel") -> dict[str, Any]:
     return next(row for row in wefted(host, "flannel", "ls") if row["name"] == name)
 
 
+def answers(host: Host) -> bool:
+    """Tell whether an agent runs on a host, and not only the socket of one that was killed is there."""
+    asked = ["curl", "-sf", "--unix-socket", "/run/wefted/wefted.sock", "http://wefted/v1/status"]
+    return host.run(asked, check=False).returncode == 0
+
+
 def leave(host: Host, name: str = "flannel") -> None:
     """Leave a network without an agent, with its containers."""
     for row in wefted(host, "ps"):
@@ -225,6 +231,7 @@ def test_the_server_dies_and_comes_back(lab: Lab, etcd: Etcd, server: list[Popen
     daemons["h2"].kill()
     daemons["h2"].wait()
     daemons["h2"] = client(lab, "h2")
+    wait_for(lambda: answers(hosts[0]), 20, "the agent runs again")
     wait_for(lambda: "does not answer" in state(hosts[0])["error"], 20, "it says what is wrong")
     assert ping(hosts[0], "d", address_of(rows["h3"])), "the route to the peer is there with the server away"
     assert known(hosts[0], "10.5.200.0/24", "192.0.2.200") == NOTHING
@@ -275,8 +282,7 @@ def test_over_tls_both_sides_show_certificates(lab: Lab, etcd: Etcd, tmp_path: P
     made = make_certificates(tmp_path, (str(h1.address),))
     mine = [f"-remote-cafile={made.ca}", f"-remote-certfile={made.client_cert}", f"-remote-keyfile={made.client_key}"]
     daemon = client(lab, "h2", *mine)
-    socket = ["test", "-S", "/run/wefted/wefted.sock"]
-    wait_for(lambda: h2.run(socket, check=False).returncode == 0, 20, "the agent runs")
+    wait_for(lambda: answers(h2), 20, "the agent runs")
     wait_for(lambda: "does not answer" in state(h2)["error"], 20, "it says that nobody is there")
     theirs = [f"-remote-cafile={made.ca}", f"-remote-certfile={made.server_cert}", f"-remote-keyfile={made.server_key}"]
     flags = ["-etcd-endpoints=http://127.0.0.1:2379", f"-etcd-prefix={PREFIX}", f"-listen={h1.address}:{PORT}"]
@@ -338,3 +344,27 @@ def test_mistakes_end_it_with_one_message(lab: Lab, words: str, code: int, messa
     done = lab.host("h4").run([f"{BIN}/flanneld", *words.split()], check=False, timeout=60)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_network_in_the_api_v2_is_lent_as_well(lab: Lab, etcd: Etcd) -> None:
+    """As the server of that time had it: its keys and values are what `etcdctl` of that time shows."""
+    h1 = lab.host("h1")
+    etcd.ctl("mk", "/old/config", json.dumps({"Network": "10.60.0.0/16"}), api="2")
+    child = serve(lab, "-etcd-prefix=/old")
+    status, text = curl(h1, "POST", "_/leases", {"PublicIP": "192.0.2.7", "BackendType": "udp"})
+    assert status == 200, text
+    lease = json.loads(text)
+    key = lease["Subnet"].replace("/", "-")
+    assert etcd.ctl("get", f"/old/subnets/{key}", api="2").stdout.strip() == '{"PublicIP":"192.0.2.7"}'
+    start = json.loads(curl(h1, "GET", "_/leases")[1])
+    assert [each["Subnet"] for each in start["snapshot"]] == [lease["Subnet"]]
+    left = datetime.fromisoformat(start["snapshot"][0]["Expiration"]).timestamp() - time.time()
+    assert 86000 < left <= 86400
+    etcd.ctl("rm", f"/old/subnets/{key}", api="2")
+    (gone,) = json.loads(curl(h1, "GET", f"_/leases?next={start['cursor']}")[1])["events"]
+    assert (gone["type"], gone["lease"]["Subnet"]) == ("removed", lease["Subnet"])
+    reservation = {"Subnet": "10.60.9.0/24", "PublicIP": "192.0.2.8"}
+    assert curl(h1, "POST", "_/reservations", reservation) == (200, "")
+    assert json.loads(curl(h1, "GET", "_/reservations")[1]) == [reservation]
+    assert json.loads(curl(h1, "POST", "_/leases", {"PublicIP": "192.0.2.8"})[1])["Subnet"] == "10.60.9.0/24"
+    stop(child)

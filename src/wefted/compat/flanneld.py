@@ -57,11 +57,16 @@ def _run(settings: Settings, config: Config) -> int:
     if settings["listen"]:
         return _as_server(settings, config)
     remote = RemoteEngine(str(config.socket))
+    # Not from within the handler: every later error would have that one as its context.
+    return _beside_agent(settings, remote) if _answers(remote) else _as_agent(settings, config)
+
+
+def _answers(remote: RemoteEngine) -> bool:
     try:
         complete(remote.call("status", {}))
     except Unreachable:
-        return _as_agent(settings, config)
-    return _beside_agent(settings, remote)
+        return False
+    return True
 
 
 # -- where an agent runs ---------------------------------------------------------------------------------------------------
