@@ -11,7 +11,7 @@ from typing import Any
 
 from wefted.engine.flannel_lending import Lending
 from wefted.engine.flannel_news import News
-from wefted.errors import Unreachable, WeftedError
+from wefted.errors import NotFound, Unreachable, WeftedError
 from wefted.model import flannel_lease
 from wefted.model.flannel_wire import UNNAMED, Lent
 from wefted.model.records import Item
@@ -83,7 +83,11 @@ class LentNetworks:
         """Return a network by its name in the API. Raises `NotFound` and `UsageError` for one that cannot be lent."""
         async with self._opening:
             api, found = self._open.get(name) or ("", self._new(name))
-            await found.lending.config()
+            try:
+                await found.lending.config()
+            except NotFound:  # one whose configuration was deleted has leases still, which are given back
+                if name not in self._open:
+                    raise
             if found.records.api != api:
                 self._open[name] = found.records.api, found
                 self._start(name, found.follow)

@@ -233,3 +233,12 @@ def test_a_socket_that_systemd_passes_must_listen(is_listening: bool) -> None:
     *first, beyond, others = done.stdout.splitlines()
     assert first == [passed, passed]
     assert (beyond, others) == ("-listen: fd 4 is out of range (4)", "-listen: fd 3 is out of range (3)")
+
+
+async def test_leases_are_given_back_also_when_the_configuration_is_gone(served: Served) -> None:
+    lease = await served.lease("192.0.2.1")
+    await served.root.write([Delete(f"{PREFIX}config")])
+    assert (await served.ask("GET", "_/leases"))[0] == 200
+    assert (await served.ask("POST", "_/leases", {"PublicIP": "192.0.2.2"}))[0] == 500
+    assert await served.ask("DELETE", f"_/leases/{key_of(lease)}") == (200, "")
+    assert await served.keys() == {}
