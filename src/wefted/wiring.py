@@ -36,8 +36,8 @@ from wefted.runtime import RUNTIMES
 from wefted.runtime.resolvers import docker_resolvers
 from wefted.services import udp_relay
 from wefted.services.dns.zone import folded, valid
+from wefted.store.flannel import FlannelStore
 from wefted.store.open import open_store
-from wefted.store.prefixed import PrefixedStore
 from wefted.store.sqlite import SqliteStore
 from wefted.store.url import parse_store_url
 
@@ -71,7 +71,7 @@ async def open_engine(config: Config, *, live: bool = False) -> LocalEngine:
             node=replace(node, publish_from=_publish_from(config), resolvers=docker_resolvers()),
             facts=facts,
             local=local,
-            cluster=await open_store(config.store) if config.store else PrefixedStore(local, keys.LOCAL_CLUSTER),
+            cluster=await open_store(config.store) if config.store else FlannelStore(local, keys.LOCAL_CLUSTER, ()),
             cluster_url=str(parse_store_url(config.store)) if config.store else f"sqlite:{config.database}",
             kernel=kernel,
             worker=worker,

@@ -64,11 +64,14 @@ class FlannelService:
 
     async def _watch(self, watch: FlannelWatch) -> None:
         """Join what comes under a prefix, for ever."""
+        told = ""
         while True:
             try:
                 await self._flannels.follow(watch)
             except WeftedError as error:
-                log.warning("networks not seen", extra={"prefix": watch.prefix, "error": error.message})
+                if error.message != told:
+                    log.warning("networks not seen", extra={"prefix": watch.prefix, "error": error.message})
+                told = error.message
             await asyncio.sleep(RETRY)
 
     async def _keep(self, joined: Joined) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 (RFC 9112) on a unix socket, as much as a JSON API for one host needs: one request after the other on a connection.
+"""HTTP/1.1 (RFC 9112), as much as a JSON API needs: one request after the other on a connection.
 
 A general server costs an attach 0.3 ms and the agent's start 0.15 s (docs/adr/0011-own-http-on-the-socket.md).
 Bodies come with a Content-Length; what is malformed or too large gets an answer, and the connection is closed.
@@ -7,8 +7,8 @@ Bodies come with a Content-Length; what is malformed or too large gets an answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 LARGEST_HEAD = 32 * 1024
@@ -21,19 +21,22 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; `path` without a query."""
+    """One request; `path` without its query; the names of `fields` in lower case."""
 
     method: str
     path: str
     body: bytes
+    query: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer, always JSON."""
+    """One answer."""
 
     status: int
     body: bytes
+    content_type: str = "application/json; charset=utf-8"
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -50,12 +53,17 @@ class Malformed(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One client. A request that has begun is finished even if its client goes away: half an attach helps nobody."""
+    """One client. A request that has begun is finished even if its client goes away: half an attach helps nobody.
 
-    def __init__(self, handler: Handler, refusal: Refusal, running: set[asyncio.Task[None]]) -> None:
+    With `leaving` it ends with its client: for requests that wait for something to happen.
+    """
+
+    def __init__(self, handler: Handler, refusal: Refusal, running: set[asyncio.Task[None]], *, leaving: bool = False) -> None:
         self._handler = handler
         self._refusal = refusal
         self._running = running
+        self._leaving = leaving
+        self._task: asyncio.Task[None] | None = None
         self._buffer = bytearray()
         self._busy = False
         self._ended = False
@@ -68,6 +76,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        if self._leaving and self._task is not None:
+            self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -80,7 +90,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the connection for the answer to a request that has begun."""
         self._ended = True
-        return self._busy
+        return self._busy and not self._leaving
 
     def _advance(self) -> None:
         """Start on the next request if it is complete."""
@@ -97,7 +107,7 @@ class Connection(asyncio.Protocol):
         request, length, closing = found
         del self._buffer[:length]
         self._busy = True
-        task = asyncio.get_running_loop().create_task(self._serve(request, closing))
+        task = self._task = asyncio.get_running_loop().create_task(self._serve(request, closing))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -116,7 +126,7 @@ class Connection(asyncio.Protocol):
             return
         head = (
             f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, '')}\r\n"
-            f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(response.body)}\r\n"
+            f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
             f"{'Connection: close' + chr(13) + chr(10) if closing else ''}\r\n"
         )
         self._transport.write(head.encode() + response.body)
@@ -152,7 +162,8 @@ def parse(data: bytes | bytearray) -> tuple[Request, int, bool] | None:
     if len(data) - start < length:
         return None
     closing = fields.get("connection", "").lower() == "close" or (words[2] == "HTTP/1.0")
-    return Request(words[0], words[1].partition("?")[0], bytes(data[start : start + length])), start + length, closing
+    path, _, query = words[1].partition("?")
+    return Request(words[0], path, bytes(data[start : start + length]), query, fields), start + length, closing
 
 
 def _fields(lines: list[str]) -> dict[str, str]:

@@ -73,8 +73,7 @@ class Loops:
         ]
         if also is not None:
             tasks.append(also)
-        if self._host.shared:  # alone, only this process writes
-            tasks.append(self._again("the cluster's watch", self._watch_cluster))
+        tasks.append(self._again("the cluster's watch", self._watch_cluster))
         await _until(stop, tasks)
 
     # -- reconcile -------------------------------------------------------------------------------------------------
@@ -136,6 +135,8 @@ class Loops:
     # -- cluster and containers --------------------------------------------------------------------------------------
 
     async def _watch_cluster(self) -> None:
+        if not self._host.shared:  # only this process writes, but for networks of a flannel server
+            await self._engine.flannels.served.wait()
         async for seen in self._host.cluster.watch(""):
             async with self._host.lock:
                 before = dict(self._host.view.leases)

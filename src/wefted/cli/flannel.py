@@ -26,6 +26,8 @@ def flannel() -> None:
     wefted flannel join --prefix /atomic.io/network --masquerade
     wefted flannel join --prefix /atomic.io/network --api 2
     wefted flannel join --name blue --prefix /nets/blue --subnet-file /run/flannel/networks/blue.env
+    wefted flannel join --remote 192.0.2.10:8888
+    wefted flannel join --name blue --remote https://192.0.2.10:8888/blue?ca=/etc/flannel/ca.pem
     """
 )
 @option("--name", default="flannel", show_default=True, help="What the network is called here.")
@@ -37,10 +39,11 @@ def flannel() -> None:
 @option("--key-file", metavar="FILE", default="/run/flannel/wgkey", show_default=True, help="Private key of backend wireguard.")
 @option("--subnet-file", metavar="FILE", default="/run/flannel/subnet.env", show_default=True, help="What Docker reads.")
 @option("--api", type=click.Choice(["2", "3", "auto"]), default="auto", show_default=True, help="Etcd's API that has it.")
+@option("--remote", metavar="SERVER", default="", help="The flannel server that has it, in place of etcd.")
 @json_option
 @click.pass_obj
 def join(config: Config, /, as_json: bool, **flags: Any) -> None:
-    """Take a subnet in a network of flannel's, and keep it. The store of this host must be the etcd that has it."""
+    """Take a subnet in a network of flannel's, and keep it. It is in the etcd that is this host's store, or at a server."""
     show(perform(config, "flannel.join", flags), as_json, lambda found: [f"{found['name']} joined"])
 
 
@@ -49,6 +52,7 @@ def join(config: Config, /, as_json: bool, **flags: Any) -> None:
     wefted flannel watch /nets
     wefted flannel watch /nets --only blue --only green --masquerade
     wefted flannel watch /nets --stop
+    wefted flannel watch / --remote 192.0.2.10:8888
     """
 )
 @click.argument("prefix")
@@ -61,6 +65,7 @@ def join(config: Config, /, as_json: bool, **flags: Any) -> None:
 @option("--key-file", metavar="FILE", default="/run/flannel/wgkey", show_default=True, help="Private key of backend wireguard.")
 @option("--subnet-dir", metavar="DIR", default="/run/flannel/networks", show_default=True, help="Where the files NAME.env are.")
 @option("--api", type=click.Choice(["2", "3", "auto"]), default="auto", show_default=True, help="Etcd's API that has them.")
+@option("--remote", metavar="SERVER", default="", help="The flannel server whose networks they are, in place of etcd.")
 @json_option
 @click.pass_obj
 def watch(config: Config, /, as_json: bool, **flags: Any) -> None:
@@ -116,5 +121,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    api = row["api"] if row["api"] == "server" else f"v{row['api']}"
     joined = ", ".join(row["subnets"]), ", ".join(row["public"])
-    return (row["name"], row["prefix"], f"v{row['api']}", *joined, row["file"], row["error"] or "held")
+    return (row["name"], row["prefix"], api, *joined, row["file"], row["error"] or "held")

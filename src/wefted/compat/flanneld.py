@@ -54,12 +54,19 @@ def main(words: Sequence[str], ask: Callable[..., Any] | None = None) -> int:
 
 
 def _run(settings: Settings, config: Config) -> int:
+    if settings["listen"]:
+        return _as_server(settings, config)
     remote = RemoteEngine(str(config.socket))
+    # Not from within the handler: every later error would have that one as its context.
+    return _beside_agent(settings, remote) if _answers(remote) else _as_agent(settings, config)
+
+
+def _answers(remote: RemoteEngine) -> bool:
     try:
         complete(remote.call("status", {}))
     except Unreachable:
-        return _as_agent(settings, config)
-    return _beside_agent(settings, remote)
+        return False
+    return True
 
 
 # -- where an agent runs ---------------------------------------------------------------------------------------------------
@@ -120,7 +127,29 @@ def _as_agent(settings: Settings, config: Config) -> int:
         _ready()
 
     with _health(settings, ready.is_set):
-        serve(replace(config, store=settings.store, advertise=interface or config.advertise), also=join_all, doors=ANSWERS)
+        store = config.store if settings["remote"] else settings.store
+        serve(replace(config, store=store, advertise=interface or config.advertise), also=join_all, doors=ANSWERS)
+    return 0
+
+
+# -- for hosts without etcd -------------------------------------------------------------------------------------------------
+
+
+def _as_server(settings: Settings, config: Config) -> int:
+    """Lend the networks of etcd to hosts that are not in it, until SIGTERM; this host joins none, as with flannel."""
+    bring_in_site_packages()
+    from wefted.agent.flannel_listen import Listening, serve_networks
+
+    files = {key: settings[f"remote-{key}file"] for key in ("ca", "cert", "key")}
+    where = Listening(settings["listen"], settings.store, settings["etcd-prefix"], settings["etcd-api"], **files)
+    listening = threading.Event()
+
+    def ready() -> None:
+        listening.set()
+        _ready()
+
+    with _health(settings, listening.is_set):
+        serve_networks(config, where, ready)
     return 0
 
 

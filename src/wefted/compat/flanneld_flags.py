@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import abspath
 from typing import Any
 from urllib.parse import quote
 
@@ -36,6 +37,11 @@ FLAGS: tuple[Flag, ...] = (
     Flag("subnet-lease-renew-margin", 60, "minutes before the end of the lease at which it is renewed"),
     Flag("networks", "", "several networks, by their names under the prefix"),
     Flag("watch-networks", False, "run all networks under the prefix"),
+    Flag("listen", "", "run as a server for hosts without etcd, at ADDRESS:PORT, or at fd:// as systemd passes it"),
+    Flag("remote", "", "run as a client of the server at ADDRESS:PORT instead of etcd"),
+    Flag("remote-keyfile", "", "SSL key file used to secure client/server communication"),
+    Flag("remote-certfile", "", "SSL certification file used to secure client/server communication"),
+    Flag("remote-cafile", "", "SSL Certificate Authority file used to secure client/server communication"),
     Flag("ip-masq", False, "set up IP masquerading for traffic that leaves the network"),
     Flag(
         "ip-masq-fully-random-disable", False, "kept for old scripts: ports of masqueraded connections are the kernel's choice"
@@ -56,11 +62,6 @@ FLAGS: tuple[Flag, ...] = (
     Flag("kube-annotation-prefix", "", "not supported: no Kubernetes", supported=False),
     Flag("net-config-path", "", "not supported: no Kubernetes", supported=False),
     Flag("set-node-network-unavailable", False, "not supported: no Kubernetes", supported=False),
-    Flag("listen", "", "not supported: each host runs its own agent", supported=False),
-    Flag("remote", "", "not supported: each host runs its own agent", supported=False),
-    Flag("remote-keyfile", "", "not supported: each host runs its own agent", supported=False),
-    Flag("remote-certfile", "", "not supported: each host runs its own agent", supported=False),
-    Flag("remote-cafile", "", "not supported: each host runs its own agent", supported=False),
 )
 
 KEY_FILE = "/run/flannel/wgkey"
@@ -98,14 +99,26 @@ class Settings:
         return f"{scheme}://{login if self['etcd-username'] else ''}{','.join(bare)}{'?' if query else ''}{query}"
 
     @property
+    def remote(self) -> str:
+        """The address of the flannel server, "" without one. One file of TLS is enough for TLS, as with flannel."""
+        address = self["remote"]
+        files = {key: self[f"remote-{key}file"] for key in ("ca", "cert", "key") if self[f"remote-{key}file"]}
+        if not address or not files or "://" in address:
+            return str(address)
+        return f"https://{address}?{'&'.join(f'{key}={quote(abspath(path))}' for key, path in files.items())}"
+
+    @property
     def joins(self) -> tuple[dict[str, Any], ...]:
         """The parameters of `flannel.join` for each network."""
         names, prefix = self.names, "/" + self["etcd-prefix"].strip("/")
         if self["watch-networks"]:
             return ()
         if not names:
-            return (self._join("flannel", prefix, self["subnet-file"]),)
-        return tuple(self._join(name, f"{prefix}/{name}", f"{self['subnet-dir'].rstrip('/')}/{name}.env") for name in names)
+            return (self._join("flannel", prefix, self["subnet-file"], self.remote),)
+        return tuple(
+            self._join(name, f"{prefix}/{name}", f"{self['subnet-dir'].rstrip('/')}/{name}.env", self._remote_of(name))
+            for name in names
+        )
 
     @property
     def calls(self) -> list[tuple[str, dict[str, Any]]]:
@@ -127,14 +140,20 @@ class Settings:
             "prefix": "/" + self["etcd-prefix"].strip("/"),
             "only": list(self.names),
             "subnet_dir": self["subnet-dir"],
+            "remote": self.remote,
             **self._common(),
         }
 
-    def _join(self, name: str, prefix: str, file: str) -> dict[str, Any]:
+    def _remote_of(self, name: str) -> str:
+        address, mark, query = self.remote.partition("?")
+        return f"{address.rstrip('/')}/{name}{mark}{query}" if address else ""
+
+    def _join(self, name: str, prefix: str, file: str, remote: str) -> dict[str, Any]:
         return {
             "name": name,
             "prefix": prefix,
             "subnet_file": file,
+            "remote": remote,
             **self._common(),
         }
 
@@ -170,6 +189,8 @@ def _check(settings: Settings) -> None:
     for flag in FLAGS:
         if not flag.supported and settings[flag.name] != flag.default:
             raise Unsupported(f"-{flag.name} is {flag.help}")
+    if settings["listen"] and settings["remote"]:
+        raise Unsupported("--listen and --remote are mutually exclusive")
     if settings["etcd-api"] not in ("2", "3", "auto"):
         raise Unsupported(f"Invalid etcd-api option: {settings['etcd-api']!r} is none of 2, 3, auto")
     if not 1 <= settings["subnet-lease-renew-margin"] <= 1439:

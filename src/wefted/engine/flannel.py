@@ -68,6 +68,8 @@ class Keeper:
             raw, nodes = await self.store.raw_leases(self.name)
             known = {k: flannel_lease.decode(k, item.value or b"") for k, item in raw.items.items()}
             mine = self._mine(known, nodes, config)
+            if mine is None and not self._may_return(known, config) and await self._is_allotted(network, config, told):
+                continue
             subnets = mine.subnets if mine is not None else self._chosen(known, config)
             lease = self._described(network, subnets, told)
             item = raw.items.get(flannel_lease.key(lease))
@@ -120,7 +122,23 @@ class Keeper:
         fitting = {k: lease for k, lease in known.items() if lease is not None and _fits(lease, config)}
         by_node = [lease for k, lease in fitting.items() if nodes.get(k) == self.node.id]
         by_address = [lease for k, lease in fitting.items() if k not in nodes and self._has_our_address(lease)]
-        return next(iter((*by_node, *by_address)), None)
+        # Whose the leases of an address are, a flannel server knows better.
+        served = self.store.api(self.name) == "server"
+        return next(iter(by_node if served else (*by_node, *by_address)), None)
+
+    def _may_return(self, known: Mapping[str, FlannelLease | None], config: Config) -> bool:
+        """Tell whether the subnets of an earlier life fit still, and neither they nor our address is in anybody's lease."""
+        fitting = [each for each in config.ranges if any(each.holds(subnet) for subnet in self.before)]
+        named = [subnets for subnets in map(flannel_lease.subnets_of, known) if subnets is not None]
+        taken = [subnet for subnets in named for subnet in subnets if subnet is not None]
+        free = flannel_lease.choose(config, taken, self.before, self.random)
+        addressed = any(lease is not None and self._has_our_address(lease) for lease in known.values())
+        return len(fitting) == len(config.ranges) and set(free) <= set(self.before) and not addressed
+
+    async def _is_allotted(self, network: Network, config: Config, told: Mapping[str, str]) -> bool:
+        """Have a flannel server choose the subnets; tell whether there is one. What it chose is ours at the next look."""
+        wish = self._described(network, [each.network for each in config.ranges], told)
+        return await self.store.allot(self.name, self.node.id, wish) is not None
 
     def _has_our_address(self, lease: FlannelLease) -> bool:
         return lease.public == self.public if self.public is not None else lease.public6 == self.public6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -19,14 +19,19 @@ from wefted.model.network import Network
 from wefted.model.objects import HOST, IPNetwork
 from wefted.model.records import Delete, Put
 from wefted.store.flannel import FlannelStore, Mount
+from wefted.store.flannel_server_url import parse_server
 
 from . import hostkeys, keys
 from .announcing import announced
 from .flannel import Keeper, validate
+from .flannel_requests import one_of, place
 from .host import Host
 from .operations import FlannelJoin, FlannelWatch, NetworkName, Nothing
 
 log = logging.getLogger("wefted.flannel")
+
+Names = AsyncGenerator[tuple[frozenset[str], frozenset[str]], None]
+"""The networks that have come, and those that are gone."""
 
 
 @dataclass
@@ -55,13 +60,18 @@ class Flannels:
         """Prefixes under which every network is joined."""
         self.changed = asyncio.Event()
         """Set when a network was joined or left."""
+        self.served = asyncio.Event()
+        """Set once a network is at a flannel server: then there are news even for a host that is alone."""
 
     async def load(self) -> None:
         """Join again what was joined before a restart, with the configurations that were seen last."""
         for item in (await self._host.local.read(keys.LOCAL_FLANNEL)).items.values():
             request = codec.loads(FlannelJoin, item.value or b"")
             seen = await self._remembered(request.name)
-            self._enter(request, (), seen.get(CONFIG_LABEL, ""), seen.get(API_LABEL, "3"))
+            try:
+                self._enter(request, (), seen.get(CONFIG_LABEL, ""), seen.get(API_LABEL, "3"))
+            except UsageError as error:  # files of TLS that are gone: the rest of the host goes on
+                log.error("network not joined again", extra={"network": request.name, "error": error.message})
         for item in (await self._host.local.read(keys.LOCAL_FLANNEL_WATCH)).items.values():
             watch = codec.loads(FlannelWatch, item.value or b"")
             self.watches[watch.prefix] = watch
@@ -71,9 +81,9 @@ class Flannels:
         spec.network_name(request.name)
         _check_api(request.api)
         known = self.joined.get(request.name)
-        if known is not None and known.request.prefix != request.prefix:
+        if known is not None and place(known.request) != place(request):
             raise InUse(
-                f"flannel network {request.name!r} is joined already, under {known.request.prefix}",
+                f"flannel network {request.name!r} is joined already, under {place(known.request)}",
                 f"leave it first: wefted flannel leave {request.name}",
             )
         if known is None or known.request != request:
@@ -81,11 +91,11 @@ class Flannels:
             if known is None:
                 self._free_name(request.name)
             else:
-                api = self._store().api(request.name)
+                api = self._store(request.remote).api(request.name)
                 if request.api not in ("auto", api):
                     await self._give_up(known)
-                remembered = self._store().memory(request.name).text if request.api in ("auto", api) else ""
-                self._store().unmount(request.name)
+                remembered = self._store(request.remote).memory(request.name).text if request.api in ("auto", api) else ""
+                self._store(known.request.remote).unmount(request.name)
             known = self._enter(request, known.keeper.before if known is not None else (), remembered, api)
             await self._host.local.write([Put(keys.LOCAL_FLANNEL + request.name, codec.dumps(request))])
             self.changed.set()
@@ -93,9 +103,10 @@ class Flannels:
 
     async def watch(self, request: FlannelWatch) -> Any:
         """Join all networks under a prefix, or no further ones. Raises `UsageError`."""
-        self._store()
+        self._store(request.remote)
         _check_api(request.api)
-        request = replace(request, prefix=f"/{request.prefix.strip('/')}/")
+        prefix = parse_server(request.remote).root if request.remote else f"/{request.prefix.strip('/')}/"
+        request = replace(request, prefix=prefix)
         key = keys.LOCAL_FLANNEL_WATCH + request.prefix.strip("/")
         if request.stop:
             self.watches.pop(request.prefix, None)
@@ -108,20 +119,23 @@ class Flannels:
 
     async def follow(self, watch: FlannelWatch) -> None:
         """Join what comes under a prefix, and leave what is deleted there, until cancelled."""
+        if watch.remote:
+            await self._follow(watch, "server", self._store(watch.remote).server(watch.remote).names())
+            return
         both = watch.api == "auto" and await self._store().serves_v2()
         async with asyncio.TaskGroup() as group:
             for api in ("3", "2") if both else (watch.api if watch.api != "auto" else "3",):
-                group.create_task(self._follow(watch, api))
+                group.create_task(self._follow(watch, api, self._store().names(watch.prefix, api)))
 
-    async def _follow(self, watch: FlannelWatch, api: str) -> None:
-        async with contextlib.aclosing(self._store().names(watch.prefix, api)) as news:
+    async def _follow(self, watch: FlannelWatch, api: str, names: Names) -> None:
+        async with contextlib.aclosing(names) as news:
             async for there, gone in news:
                 for name in sorted(there if not watch.only else there & set(watch.only)):
-                    await self._told(self.join(_one_of(watch, name)), name)
+                    await self._told(self.join(one_of(watch, name)), name)
                 for name in sorted(gone):
                     joined = self.joined.get(name)
-                    here = joined is not None and joined.request.prefix == f"{watch.prefix}{name}"
-                    if here and self._store().api(name) == api:
+                    here = joined is not None and place(joined.request) == place(one_of(watch, name))
+                    if here and self._store(watch.remote).api(name) == api:
                         await self._told(self.leave(NetworkName(name=name)), name)
 
     async def _told(self, doing: Awaitable[Any], name: str) -> None:
@@ -150,7 +164,10 @@ class Flannels:
             await known.keeper.release()
             del self.joined[request.name]
             await self._host.local.write([Delete(keys.LOCAL_FLANNEL + request.name)])
-            self._store().unmount(request.name)
+            store = self._store(known.request.remote)
+            store.unmount(request.name)
+            if known.request.remote:
+                await store.server(known.request.remote).forget()
             self.changed.set()
             known.woken.set()
             await self._host.refresh()
@@ -220,7 +237,7 @@ class Flannels:
 
     def trouble(self, joined: Joined) -> str:
         """Return what is wrong with the configuration of a network that goes on with an earlier one, or ""."""
-        return self._store().memory(joined.request.name).trouble
+        return self._store(joined.request.remote).memory(joined.request.name).trouble
 
     async def _remembered(self, name: str) -> Mapping[str, str]:
         """Return the labels that a network had when the cluster was last seen."""
@@ -230,10 +247,14 @@ class Flannels:
 
     def _enter(self, request: FlannelJoin, before: Sequence[IPNetwork], remembered: str, api: str) -> Joined:
         """Mount a network; `api` is the one that had it, which counts where none was told."""
-        prefix = f"/{request.prefix.strip('/')}/"
-        store, auto = self._store(), request.api == "auto"
-        is_v2 = (api if auto else request.api) == "2"
-        mount = Mount(request.name, prefix, request.masquerade, request.blackhole, is_v2, auto, request.key_file)
+        store, auto = self._store(request.remote), request.api == "auto"
+        is_v2 = (api if auto else request.api) == "2" and not request.remote
+        mount = Mount(
+            request.name, place(request), request.masquerade, request.blackhole, is_v2, auto, request.key_file, request.remote
+        )
+        if request.remote:
+            store.server(request.remote)  # refuses files of TLS that cannot be read
+            self.served.set()
         store.mount(mount, remembered)
         public, public6 = self._public(request)
         keeper = Keeper(store, request.name, self._host.node, public, public6, before, self._announced)
@@ -245,11 +266,17 @@ class Flannels:
         async with self._host.lock:  # a pass may run the same command
             return await announced(self._host, network)
 
-    def _store(self) -> FlannelStore:
+    def _store(self, remote: str = "") -> FlannelStore:
+        """Return the store of a network in etcd, or at a flannel server; a host is with one or the other."""
         store = self._host.cluster
-        if not isinstance(store, FlannelStore):
+        if not isinstance(store, FlannelStore) or (not self._host.shared and not remote):
             raise UsageError(
                 "flannel's networks are in etcd, and this host's store is not", "wefted up --store etcd://HOST:2379"
+            )
+        if remote and self._host.shared:
+            raise UsageError(
+                f"this host's store is {self._host.cluster_url}, so it needs no flannel server",
+                "join the network where it is: wefted flannel join --prefix KEY",
             )
         store.validate = validate
         return store
@@ -267,30 +294,14 @@ class Flannels:
         held = joined.keeper.held
         return {
             "name": joined.request.name,
-            "prefix": joined.request.prefix,
-            "api": self._store().api(joined.request.name),
+            "prefix": place(joined.request) if joined.request.remote else joined.request.prefix,
+            "api": self._store(joined.request.remote).api(joined.request.name),
             "subnets": [str(subnet) for subnet in held.subnets] if held is not None else [],
             "public": [str(a) for a in (joined.keeper.public, joined.keeper.public6) if a is not None],
             "file": joined.request.subnet_file,
             "masquerade": joined.request.masquerade,
             "error": joined.error or self.trouble(joined),
         }
-
-
-def _one_of(watch: FlannelWatch, name: str) -> FlannelJoin:
-    """Return how a network under a watched prefix is joined."""
-    return FlannelJoin(
-        name=name,
-        prefix=f"{watch.prefix}{name}",
-        masquerade=watch.masquerade,
-        public_ip=watch.public_ip,
-        public_ip6=watch.public_ip6,
-        subnet_file=f"{watch.subnet_dir.rstrip('/')}/{name}.env",
-        renew_margin=watch.renew_margin,
-        blackhole=watch.blackhole,
-        api=watch.api,
-        key_file=watch.key_file,
-    )
 
 
 def _check_api(api: str) -> None:

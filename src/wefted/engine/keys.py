@@ -3,6 +3,7 @@
 Cluster store: networks/NAME, number (the last one given to a network), nodes/ID, leases/NETWORK/..., endpoints/NODE/ID.
 Local state:   endpoint/ID, addresses/NETWORK/ADDRESS, node, settings, revision (of the cluster, as last seen),
                flannel/NAME (a network of flannel's that this host has joined), flannelwatch/PREFIX (where it joins all),
+               served/ADDRESS/... (what flannel servers told last),
                docker/pool/PREFIX, docker/network/ID and docker/gone/NAME (what Docker asked for through the plugin), and
                cluster/KEY: the cluster as it was last seen, or on a single host the cluster itself.
 """

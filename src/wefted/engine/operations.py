@@ -162,7 +162,7 @@ class HostNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlannelJoin:
-    """A network of flannel's, under a name of this host's choice. The store must be the etcd that holds it."""
+    """A network of flannel's, under a name of this host's choice. It is in the etcd that is our store, or at a server."""
 
     name: str = "flannel"
     prefix: str = "/coreos.com/network"
@@ -179,6 +179,8 @@ class FlannelJoin:
     """The version of etcd's API that has the records: `3`, `2`, or `auto` for the one that has a configuration, 3 first."""
     key_file: str = "/run/flannel/wgkey"
     """The private key of backend `wireguard`; made where there is none."""
+    remote: str = ""
+    """The flannel server that has the network, `http://HOST:8888/NETWORK`, in place of an etcd and a prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +201,8 @@ class FlannelWatch:
     api: str = "auto"
     """The version of etcd's API whose networks are joined: `3`, `2`, or `auto` for both."""
     key_file: str = "/run/flannel/wgkey"
+    remote: str = ""
+    """The flannel server whose networks are joined, in place of those under the prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,19 @@ class EtcdStore:
             async for item in news:
                 yield item
 
+    async def seconds_left(self, key: str) -> float | None:
+        """Return how long a key has to live, None for one that is for good or not there. Raises `Unreachable`."""
+        kvs = (await self._call("/kv/range", {"key": self._codec.encode(key)})).body.get("kvs", ())
+        lease = kvs[0].get("lease", "0") if kvs else "0"
+        if lease == "0":
+            return None
+        try:
+            return float((await self._client.call("/lease/timetolive", {"ID": lease})).body.get("TTL", 0))
+        except Refused as refused:
+            if refused.code != NOT_FOUND:
+                raise self._client.explain(refused) from refused
+            return 0.0
+
     async def close(self) -> None:
         """Release everything; watches end."""
         if not self._client.closed.is_set():

@@ -70,6 +70,16 @@ class KeysStore:
             async for item in news:
                 yield item
 
+    async def seconds_left(self, key: str) -> float | None:
+        """Return how long a key has to live, None for one that is for good or not there. Raises `Unreachable`."""
+        try:
+            found = (await self._call(wire.look(key))).body["node"].get("ttl")
+        except KeysError as error:
+            if error.code != wire.MISSING:
+                raise self._client.explain(error) from error
+            return None
+        return float(found) if found is not None else None
+
     async def close(self) -> None:
         """Release everything; watches end."""
         await self._client.close()

@@ -33,6 +33,10 @@ _CHUNK = 2**20
 class Members:
     """Chooses among the members of one cluster, for one event loop. Raises `UsageError` when a TLS file is missing or wrong."""
 
+    called = "etcd"
+    advice = "check that its members run: etcdctl endpoint health"
+    files = "check ca=, cert= and key= in the --store URL; our certificate must have no common name"
+
     def __init__(self, spec: EtcdSpec) -> None:
         self._spec = spec
         self._tls = _tls(spec) if spec.endpoints[0].startswith("https:") else None
@@ -118,13 +122,12 @@ class Members:
     def _check_tls(self, failures: Mapping[str, MemberFailed]) -> None:
         """Raise at once when the certificates are wrong everywhere, because waiting does not heal that."""
         if len(failures) == len(self._spec.endpoints) and all(failed.tls for failed in failures.values()):
-            hint = "check ca=, cert= and key= in the --store URL; our certificate must have no common name"
-            raise UsageError(f"no TLS connection to etcd: {_listed(failures)}", hint)
+            raise UsageError(f"no TLS connection to {self.called}: {_listed(failures)}", self.files)
 
     def _unreachable(self, failures: Mapping[str, MemberFailed]) -> Unreachable:
         if self.closed.is_set():
             return Unreachable("the store is closed")
-        return Unreachable(f"etcd does not answer: {_listed(failures)}", "check that its members run: etcdctl endpoint health")
+        return Unreachable(f"{self.called} does not answer: {_listed(failures)}", self.advice)
 
 
 def _listed(failures: Mapping[str, MemberFailed]) -> str:

@@ -23,6 +23,7 @@ from wefted.model import codec, flannel_lease
 from wefted.model.flannel_lease import FlannelLease
 from wefted.model.flannel_network import CONFIG_LABEL
 from wefted.model.network import Network
+from wefted.model.objects import IPNetwork
 from wefted.model.records import Item, Op, Put, Snapshot
 
 from .flannel_layout import Layout, SingleKeys, Transactions
@@ -33,6 +34,7 @@ from .ops import check_ops
 
 if TYPE_CHECKING:
     from .etcd2 import KeysStore
+    from .flannel_served import ServedKeys, ServedLeases
 
 _log = logging.getLogger("wefted.flannel")
 
@@ -52,6 +54,7 @@ class FlannelStore:
         self._keys = keys
         self._transactions = Transactions(root, own)
         self._single = SingleKeys(keys, root, own) if keys is not None else None
+        self._servers: dict[str, ServedLeases] = {}
         self._mounts = {mount.name: mount for mount in mounts}
         self._memories = {mount.name: Memory() for mount in mounts}
         self._watches: set[Merged] = set()
@@ -92,6 +95,8 @@ class FlannelStore:
             self._watches.discard(merged)
 
     async def close(self) -> None:
+        for server in self._servers.values():
+            await server.keys.close()
         if self._keys is not None:
             await self._keys.close()
         await self._root.close()
@@ -213,7 +218,35 @@ class FlannelStore:
         """Return the store that has a network, and the prefix in it."""
         return self._layout(mount).root, mount.prefix
 
+    def where(self, name: str) -> tuple[Mount, Layout]:
+        """Return where a network's records are, and how they are written there."""
+        mount = self._mounts[name]
+        return mount, self._layout(mount)
+
+    def beside(self, mount: Mount) -> FlannelStore:
+        """Return a store of one network more, over the same connections; whoever has this one closes them."""
+        return FlannelStore(self._root, self._own, [mount], self._keys)
+
+    def server(self, text: str) -> ServedKeys:
+        """Return what a flannel server has. Raises `UsageError` for what is no address."""
+        return self._served(text).keys
+
+    async def allot(self, name: str, node: str, wish: FlannelLease) -> tuple[IPNetwork, ...] | None:
+        """Have the flannel server choose a subnet, and take it; None where hosts choose for themselves, in etcd."""
+        mount = self._mounts[name]
+        return await self._served(mount.remote).allot(mount, node, wish) if mount.remote else None
+
+    def _served(self, text: str) -> ServedLeases:
+        # aiohttp costs half a second of start-up, which hosts without a server must not pay.
+        from .flannel_served import ServedLeases
+
+        if text not in self._servers:
+            self._servers[text] = ServedLeases(text, self._root, self._own)
+        return self._servers[text]
+
     def _layout(self, mount: Mount) -> Layout:
+        if mount.remote:
+            return self._served(mount.remote)
         if not mount.is_v2:
             return self._transactions
         if self._single is None:
@@ -223,6 +256,8 @@ class FlannelStore:
     async def _read_mount(self, mount: Mount) -> tuple[View, list[Snapshot]]:
         """Return what is known of a network, and what was read for that."""
         root = self._layout(mount).root
+        if mount.remote:
+            return await self._read_served(mount)
         try:
             seen = [await root.read(f"{mount.prefix}{CONFIG}"), await root.read(f"{mount.prefix}{SUBNETS}")]
         except WeftedError as error:
@@ -234,6 +269,17 @@ class FlannelStore:
             return known, []
         seen.append(await self._root.read(f"{self._own}{OWNERS}{mount.name}/"))
         return self._view(mount, (item for part in seen for item in part.items.values())), seen
+
+    async def _read_served(self, mount: Mount) -> tuple[View, list[Snapshot]]:
+        """Return what is known of a network of a server's, which need not be asked for that."""
+        view = self.view_of(mount)
+        try:
+            seen = await self._served(mount.remote).keys.picture()
+        except WeftedError as error:
+            view.memory.trouble = error.message
+            return view, []
+        owners = await self._root.read(f"{self._own}{OWNERS}{mount.name}/")
+        return self._view(mount, (*owners.items.values(), *seen.items.values())), [seen]
 
     def _view(self, mount: Mount, items: Iterable[Item]) -> View:
         view = self.view_of(mount)

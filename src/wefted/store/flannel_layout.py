@@ -7,7 +7,7 @@ v2: one request writes one key. The lease is flannel's alone, and OWN/flannel/NA
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from wefted.errors import Conflict
 from wefted.interfaces import Store
@@ -36,6 +36,15 @@ class Layout(Protocol):
 
     async def give_up(self, mount: Mount, node: str, key: str) -> None:
         """Delete a lease of ours, and whose it was."""
+
+
+@runtime_checkable
+class Expiring(Protocol):
+    """A store that tells how long its keys live."""
+
+    async def seconds_left(self, key: str) -> float | None:
+        """Return how long a key has to live, None for one that is for good or not there."""
+        ...
 
 
 class Transactions:

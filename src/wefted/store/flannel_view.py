@@ -33,11 +33,18 @@ class Mount:
     """Whether it is looked for in the other API where this one has no configuration."""
     key_file: str = ""
     """Where this host's WireGuard key is."""
+    remote: str = ""
+    """The flannel server that has its records, where that is not etcd; `prefix` is then the address of the network there."""
 
     @property
     def api(self) -> str:
-        """The version of etcd's API."""
-        return "2" if self.is_v2 else "3"
+        """The version of etcd's API, or `server`."""
+        return "server" if self.remote else "2" if self.is_v2 else "3"
+
+    @property
+    def has_own_clock(self) -> bool:
+        """Whether its revisions are another clock's than those of everything that is ours."""
+        return self.is_v2 or bool(self.remote)
 
     @property
     def place(self) -> str:
@@ -68,7 +75,7 @@ class View:
     def items(self) -> Iterator[Item]:
         """Yield everything, translated."""
         if self.config is not None or self.memory.text:
-            yield self.network(self.config or Item(CONFIG, None, EPOCH if self.mount.is_v2 else 0))
+            yield self.network(self.config or Item(CONFIG, None, EPOCH if self.mount.has_own_clock else 0))
         for key in self.leases:
             yield from self.blocks(key)
 

@@ -125,7 +125,7 @@ class Merged:
                         yield seen
                 return
             except WeftedError as error:
-                if view is None or not view.mount.is_v2:
+                if view is None or not view.mount.has_own_clock:
                     raise
                 if error.message != told:
                     _log.warning("a flannel network is not seen", extra={"network": view.mount.name, "error": error.message})

@@ -51,6 +51,11 @@ class MemoryStore:
         """Yield a Snapshot, then changes in order, and a Snapshot again for a watcher that fell far behind."""
         return follow(self._since, prefix, self._bell)
 
+    async def seconds_left(self, key: str) -> float | None:
+        """Return how long a key has to live, None for one that is for good or not there."""
+        ends = self._expiry.get(key)
+        return None if ends is None else max(0.0, ends - self._clock())
+
     async def close(self) -> None:
         """Forget everything; watches end."""
         if self._timer is not None:

@@ -146,3 +146,30 @@ def test_nothing_breaks_the_parser(data: bytes) -> None:
         refused = 400
     assert 400 <= refused < 500
     assert found is None or 0 < found[1] <= len(data)
+
+
+def test_the_query_and_the_fields_are_kept_beside_the_path() -> None:
+    found = parse(b"GET /v1/_/leases?next=17&x HTTP/1.1\r\nWefted-Node: N1\r\nHost: h\r\n\r\n")
+    assert found is not None
+    request = found[0]
+    assert (request.path, request.query, request.fields["wefted-node"]) == ("/v1/_/leases", "next=17&x", "N1")
+
+
+@pytest.mark.parametrize("ending", ["the end of what it sends", "a broken connection"])
+async def test_a_request_that_waits_ends_with_its_client(wire: Wire, ending: str) -> None:
+    running: set[asyncio.Task[None]] = set()
+
+    async def wait(_: Request) -> Response:
+        await asyncio.Event().wait()
+        raise AssertionError("nothing ever happens")
+
+    connection = Connection(wait, refuse, running, leaving=True)
+    connection.connection_made(wire)
+    connection.data_received(POST)
+    (task,) = running
+    if ending.startswith("the end"):
+        assert not connection.eof_received(), "asyncio closes the connection then"
+    connection.connection_lost(None)
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+    assert not wire.written

@@ -14,6 +14,7 @@ from wefted.compat import mk_docker_opts
 from wefted.compat.flanneld_flags import FLAGS, Unsupported, read
 from wefted.compat.flanneld_interface import advertised
 from wefted.compat.goflags import Flag, FlagError, parse, usage
+from wefted.store.flannel_server_url import parse_server
 from wefted.store.url import EtcdSpec, parse_store_url
 
 SOME = (Flag("name", "x", ""), Flag("count", 3, ""), Flag("on", False, ""), Flag("many", (), ""), Flag("wait", 1.5, ""))
@@ -133,10 +134,24 @@ def test_all_networks_under_a_prefix_or_some_of_them_are_watched() -> None:
     assert read([], {}).calls == [("flannel.join", read([], {}).joins[0])]
 
 
-@pytest.mark.parametrize("words", ["-kube-subnet-mgr", "-kube-api-url=x", "-remote=a:1", "-subnet-lease-renew-margin=0"])
+@pytest.mark.parametrize(
+    "words", ["-kube-subnet-mgr", "-kube-api-url=x", "-listen=:1 -remote=a:1", "-subnet-lease-renew-margin=0"]
+)
 def test_what_we_do_not_do_is_said(words: str) -> None:
     with pytest.raises(Unsupported):
         read(words.split(), {})
+
+
+def test_a_server_is_named_in_place_of_etcd() -> None:
+    assert read([], {}).joins[0]["remote"] == ""
+    assert read(["-remote=10.0.0.3:8888"], {}).joins[0]["remote"] == "10.0.0.3:8888"
+    blue, green = read(["-remote=10.0.0.3:8888", "-networks=blue,green"], {"FLANNELD_REMOTE_CAFILE": "/ca file"}).joins
+    assert (blue["remote"], green["remote"]) == tuple(f"https://10.0.0.3:8888/{n}?ca=/ca%20file" for n in ("blue", "green"))
+    assert parse_server(green["remote"]).base == "https://10.0.0.3:8888/v1/green/"
+    watch = read(["-remote=h", "-watch-networks", "-remote-certfile=/c", "-remote-keyfile=/k"], {}).watch
+    assert watch is not None
+    found = parse_server(watch["remote"]).members
+    assert (found.endpoints, found.cert, found.key) == (("https://h:8888",), "/c", "/k")
 
 
 LINKS = [
