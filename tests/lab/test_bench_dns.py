@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from wefted.bench import queries
 from wefted.bench.queries import mixed, one
 from wefted.errors import WeftedError
+from wefted.lab import state
 
 pytestmark = pytest.mark.lab
 
@@ -83,3 +86,19 @@ def test_a_wrong_answer_ends_it(monkeypatch: pytest.MonkeyPatch, code: int) -> N
             closer.sendto(b"end", server.getsockname())
         thread.join(10)
         server.close()
+
+
+def test_one_that_is_told_to_end_leaves_nothing() -> None:
+    child = subprocess.Popen([*WEFTED, "bench", "dns"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    try:
+        assert "round 1" in next(line for line in child.stderr if "round" in line)
+        assert f"bench-{child.pid}" in state.names()
+        child.send_signal(signal.SIGTERM)
+        _, rest = child.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        child.wait()
+    assert (child.returncode, "Traceback" in rest) == (130, False)
+    assert f"bench-{child.pid}" not in state.names()

@@ -6,6 +6,7 @@ whatever fails                                                                 -
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import shutil
@@ -149,4 +150,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(BrokenPipeError):  # whoever asked has been told to end
+        main()

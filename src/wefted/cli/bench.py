@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .command import Group, json_option, option
+from .interrupt import end_as_by_ctrl_c
 from .output import show, table
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ check_option = option("--check", is_flag=True, help="Exit with 1 when a required
 @click.group(cls=Group)
 def bench() -> None:
     """Measure: how fast containers are attached, how fast packets pass between hosts, how fast names are answered."""
+    end_as_by_ctrl_c()
 
 
 @bench.command(

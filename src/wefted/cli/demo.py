@@ -6,12 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from types import FrameType
 from typing import Any
 
 import click
 
 from .command import Command, json_option, option
+from .interrupt import end_as_by_ctrl_c
 from .output import table
 
 HEADS = ("NETWORK", "CONTAINERS", "PATH OF A PACKET", "MTU", "PING MS", "HTTP", "PUBLISHED", "GBIT/S", "STATUS")
@@ -28,8 +28,7 @@ def demo(keep: bool, as_json: bool) -> None:
     """
     import json
 
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    end_as_by_ctrl_c()
     shown = _run(keep)
     click.echo(json.dumps(shown, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(shown)))
     if not shown["ok"]:
@@ -73,10 +72,6 @@ def _remove(lab: Any, say: Any) -> None:
     say("take everything down")
     lab.down()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _lines(shown: Mapping[str, Any]) -> Iterator[str]:
