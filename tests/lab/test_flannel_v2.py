@@ -102,7 +102,7 @@ def all_reach_all(lab: Lab, containers: dict[str, str]) -> None:
 
 
 def test_etcdctl_shows_the_records_as_flannel_wrote_them(lab: Lab, etcd: Etcd, joined: dict[str, dict[str, str]]) -> None:
-    assert ctl2(etcd, "ls", PREFIX) == [f"{PREFIX}/config", SUBNETS]
+    assert sorted(ctl2(etcd, "ls", PREFIX)) == [f"{PREFIX}/config", SUBNETS]
     assert keys(etcd) == {key_of(found) for found in joined.values()}
     for name in NAMES:
         host = lab.host(name)

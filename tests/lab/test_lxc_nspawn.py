@@ -96,7 +96,7 @@ def test_a_restart_keeps_address_and_mac(lab: Lab, web: LxcContainer | Machine) 
     web.stop()
     wait_for(lambda: [row["state"] for row in rows(h1)] == ["down"], 5, "the endpoint is down")
     web.start()
-    wait_for(lambda: seen(h1, web) == before, 5, "the same address and MAC")
+    wait_for(lambda: seen(h1, web) == before, 10, "the same address and MAC")
 
 
 def test_a_stop_leaves_nothing(lab: Lab, web: LxcContainer | Machine) -> None:

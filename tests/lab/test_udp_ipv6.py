@@ -61,7 +61,8 @@ def cards(lab: Lab, containers: dict[str, dict[int, str]], request: pytest.Fixtu
 
 
 def inside(host: Host, *words: str) -> str:
-    return host.run(["ip", "netns", "exec", "c", *words], check=False).stdout
+    done = host.run(["ip", "netns", "exec", "c", *words], check=False)
+    return done.stdout + done.stderr
 
 
 def test_the_underlay_is_ipv6(lab: Lab, containers: dict[str, dict[int, str]]) -> None:
@@ -81,7 +82,7 @@ def test_ttl_and_mtu(lab: Lab, containers: dict[str, dict[int, str]], one: str, 
     inside(host, "ip", "link", "set", "eth0", "mtu", "1500")
     try:
         said = inside(host, "ping", "-c1", "-W2", "-n", "-Mdo", f"-s{MTU - headers + 1}", target)
-        assert f"mtu={MTU}" in said.replace("mtu = ", "mtu=")
+        assert f"mtu={MTU}" in said.replace("mtu = ", "mtu=").replace("mtu: ", "mtu=")
         assert "1 received" in inside(host, "ping", "-c1", "-W2", "-n", "-Mdont", "-s8000", target)
     finally:
         inside(host, "ip", "link", "set", "eth0", "mtu", str(MTU))

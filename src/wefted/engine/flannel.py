@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
 from wefted.backends import BACKENDS
-from wefted.errors import Conflict, Exhausted, NotFound, Unsupported, UsageError
+from wefted.errors import Conflict, Exhausted, NotFound, Unreachable, Unsupported, UsageError
 from wefted.model import codec, flannel, flannel_lease
 from wefted.model.flannel import Config
 from wefted.model.flannel_lease import FlannelLease
@@ -84,10 +84,12 @@ class Keeper:
 
     async def release(self) -> None:
         """Give the subnet back, for a host that leaves the network for good: also one of an earlier life, not renewed since."""
-        raw, nodes = await self.store.raw_leases(self.name)
-        mine = {key for key in raw.items if nodes.get(key) == self.node.id}
-        if self.held is not None:
-            mine.add(flannel_lease.key(self.held))
+        mine = set() if self.held is None else {flannel_lease.key(self.held)}
+        try:
+            raw, nodes = await self.store.raw_leases(self.name)
+            mine |= {key for key in raw.items if nodes.get(key) == self.node.id}
+        except (Unreachable, UsageError) as error:  # an earlier life's lease ends by itself within a day
+            log.warning("subnets not looked for", extra={"network": self.name, "error": error.message})
         for key in sorted(mine):
             await self.store.give_up_lease(self.name, self.node.id, key)
         self.held = None
