@@ -112,7 +112,9 @@ def test_secrets_are_shown_nowhere(lab: Lab, containers: dict[str, str]) -> None
 def test_a_restart_keeps_key_and_subnet(lab: Lab, containers: dict[str, str]) -> None:
     host = lab.host("h2")
     before = (public_key(host), subnet(host), records(lab))
-    host.run(["kill", f"-{signal.SIGKILL.value}", str(wefted(host, "status")["agent"]["pid"])])
+    pid = str(wefted(host, "status")["agent"]["pid"])
+    host.run(["kill", f"-{signal.SIGKILL.value}", pid])
+    wait_for(lambda: host.run(["kill", "-0", pid], check=False).returncode != 0, 5, "the agent is dead")
     assert ping(host, "c", containers["h1"])
     host.run([*WEFTED, "up"])
     wait_for(settled(host), 10, "nothing is left to do")

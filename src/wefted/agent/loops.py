@@ -15,7 +15,7 @@ from wefted.engine import keys, peers
 from wefted.engine.addressing import Addressing
 from wefted.engine.automatic import Automatic
 from wefted.engine.engine import LocalEngine
-from wefted.errors import Conflict, Unreachable, WeftedError
+from wefted.errors import WeftedError
 from wefted.interfaces import Runtime
 from wefted.model.objects import HOST, Netns
 from wefted.model.records import Snapshot
@@ -167,7 +167,7 @@ class Loops:
     async def _refresh_leases(self) -> None:
         try:
             await self._addressing.refresh()
-        except (Unreachable, Conflict) as error:
+        except WeftedError as error:
             log.warning("cannot refresh the leases", extra={"error": error.message})
 
     async def _watch_runtime(self, runtime: Runtime) -> None:
