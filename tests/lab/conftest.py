@@ -13,7 +13,7 @@ import resource
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +24,14 @@ pytest.register_assert_rewrite("wefted.testing.kernel_contract")
 from wefted.kernel.linux import LinuxKernel  # noqa: E402
 from wefted.kernel.netns import unshare  # noqa: E402
 from wefted.kernel.wireguardprocess import WireguardProcesses  # noqa: E402
-from wefted.lab.host import Host  # noqa: E402
-from wefted.lab.lab import Lab  # noqa: E402
 from wefted.model.objects import HOST, Netns  # noqa: E402
 from wefted.testing.kernel_samples import FOREIGN, WIREGUARD_KEY  # noqa: E402
 
+from .agent_logs import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: E402
+
 DEADLINE = 10.0
-AGENT_LOG = "var/lib/wefted/agent.log"
-LAST_WORDS = 20_000
-"""Characters of an agent's log that the report of a failed test shows."""
 
 _NUMBERS = itertools.count(max(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show with a failure what the agents of the test's virtual hosts said last, for these hosts are gone when it is read."""
-    report = yield
-    if report.failed:
-        given = getattr(item, "funcargs", {}).values()
-        hosts = [h for value in given for h in (value.hosts if isinstance(value, Lab) else [value]) if isinstance(h, Host)]
-        for host in dict.fromkeys(hosts):
-            log = host.root / AGENT_LOG
-            if log.exists():
-                report.sections.append((f"agent of {host.name}", log.read_text(errors="replace")[-LAST_WORDS:]))
-    return report
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -30,11 +30,15 @@ QUIET = 0.05
 """Seconds without a further namespace in trouble before a pass starts: a burst of changes costs one pass."""
 LATEST = 0.5
 """Seconds after which a pass starts although events go on."""
-RETRY = 0.5
+RETRY, LONGEST_RETRY = 0.5, 30.0
+"""Seconds until a task that ended begins again; after a bug doubled each time, unless it lasted longer."""
 
 
 class Loops:
-    """The agent's tasks. One that fails with a `WeftedError` is logged and started again; any other error ends the agent."""
+    """The agent's tasks. One that fails is logged, with a traceback unless it is a `WeftedError`, and begins again.
+
+    The others go on: a host whose names are not served for a moment still answers Docker and keeps its attachments.
+    """
 
     def __init__(
         self, engine: LocalEngine, interval: float, names: NameService, docker: DockerService, automatic: Automatic
@@ -59,21 +63,22 @@ class Loops:
 
     async def run_until(self, stop: asyncio.Event, also: Coroutine[Any, Any, None] | None = None) -> None:
         """Run everything until `stop` is set; `also` may end before."""
-        tasks = [
-            self._reconcile(),
-            self._watch_kernel(),
-            self._timer(),
-            self._engine.publisher.run(),
-            self._names.run(),
-            FlannelService(self._engine.flannels).run(),
-            self._engine.endpoints.leases.run(),
-            self._docker.run(),
-            self._again("the look for removed containers", self._automatic.run),
-            *(self._again(f"the watch of {r.kind}", partial(self._watch_runtime, r)) for r in self._host.runtimes.values()),
-        ]
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            "the reconcile": self._reconcile,
+            "the kernel's watch": self._watch_kernel,
+            "the clock": self._timer,
+            "the publisher": self._engine.publisher.run,
+            "the name service": self._names.run,
+            "flannel": lambda: FlannelService(self._engine.flannels).run(),
+            "the leases": self._engine.endpoints.leases.run,
+            "docker": self._docker.run,
+            "the look for removed containers": self._automatic.run,
+            **{f"the watch of {r.kind}": partial(self._watch_runtime, r) for r in self._host.runtimes.values()},
+        }
+        tasks = [_again(what, start) for what, start in works.items()]
         if also is not None:
             tasks.append(also)
-        tasks.append(self._again("the cluster's watch", self._watch_cluster))
+        tasks.append(_again("the cluster's watch", self._watch_cluster))
         await _until(stop, tasks)
 
     # -- reconcile -------------------------------------------------------------------------------------------------
@@ -89,13 +94,22 @@ class Loops:
             async with self._host.lock:
                 self._woken.clear()
                 dirty, self._dirty = self._dirty, set()
-                if dirty:
-                    before = self._host.node
-                    report = await self._host.converge(dirty)
-                    if self._host.node != replace(before, wireguard=self._host.node.wireguard):
-                        await self._moved()
-                    if report.changes:
-                        log.info("repaired", extra={"changes": [str(c) for c in report.changes[:20]]})
+                try:
+                    await self._pass(dirty)
+                except BaseException:
+                    self._wake(*dirty)
+                    raise
+
+    async def _pass(self, dirty: set[Netns]) -> None:
+        """Make these namespaces as they should be; the lock is held."""
+        if not dirty:
+            return
+        before = self._host.node
+        report = await self._host.converge(dirty)
+        if self._host.node != replace(before, wireguard=self._host.node.wireguard):
+            await self._moved()
+        if report.changes:
+            log.info("repaired", extra={"changes": [str(c) for c in report.changes[:20]]})
 
     async def _settle(self) -> None:
         """Wait until no further event came for a moment, but not for ever."""
@@ -175,14 +189,23 @@ class Loops:
             await self._engine.endpoints.following.sandbox_changed(event)
             await self._automatic.sandbox_changed(event)
 
-    async def _again(self, what: str, start: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await start()
-                return
-            except WeftedError as error:
-                log.warning("%s ended", what, extra={"error": error.message})
-                await asyncio.sleep(RETRY)
+
+async def _again(what: str, start: Callable[[], Awaitable[None]]) -> None:
+    """Do something until it ends by itself; begin again after each failure."""
+    wait = RETRY
+    while True:
+        begun = time.monotonic()
+        try:
+            await start()
+            return
+        except WeftedError as error:
+            log.warning("%s ended", what, extra={"error": error.message})
+            await asyncio.sleep(RETRY)
+        except Exception:
+            log.exception("%s failed", what)
+            wait = RETRY if time.monotonic() - begun > LONGEST_RETRY else wait
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_RETRY)
 
 
 async def _until(stop: asyncio.Event, coroutines: list[Coroutine[Any, Any, None]]) -> None:

@@ -114,7 +114,7 @@ class NameService:
         return found | {self._spoken_of[i] for i in identifiers if i in self._spoken_of}
 
     def _write(self, containers: Iterable[str]) -> None:
-        for container in containers:
+        for container in sorted(containers):
             kind = container.partition(":")[0]
             if kind in self._files:
                 try:
@@ -157,7 +157,8 @@ class NameService:
 
     def _note(self, container: str, endpoints: set[str]) -> None:
         for gone in self._written.pop(container, set()) - endpoints:
-            del self._spoken_of[gone]
+            if self._spoken_of.get(gone) == container:  # a container that was renamed speaks of it under its new name
+                del self._spoken_of[gone]
         if endpoints:
             self._written[container] = endpoints
             self._spoken_of |= dict.fromkeys(endpoints, container)
