@@ -18,18 +18,18 @@ from wefted.model.network import Network, Segment
 from wefted.model.objects import IPAddress, IPNetwork, KernelObject
 from wefted.model.route import Address, Route
 from wefted.model.tunnel import Tun, UdpPeer, UdpTunnel
+from wefted.model.udp_network import BACKEND, DEVICE, device, direct_bridge
 
 from . import checks, underlay
 
 PORT = 8285
-DEVICE = "flannel0"
 _PORTS = range(1, 65536)
 
 
 class UdpBackend:
     """Wraps IP packets in UDP: works over every routed underlay, at layer 3."""
 
-    name = "udp"
+    name = BACKEND
     needs: tuple[str, ...] = ("tun",)
     layers: tuple[int, ...] = (3,)
     options: Mapping[str, str] = {
@@ -67,7 +67,7 @@ class UdpBackend:
         blocks = _sorted(lease.block for lease in segment.leases)
         yield Tun(name=tun, mtu=segment.mtu, alias=f"wefted {segment.network.name}")
         yield UdpTunnel(
-            link=tun, device=segment.node.device, local=local, port=port, bridge=_bridge(segment.network), blocks=blocks
+            link=tun, device=segment.node.device, local=local, port=port, bridge=direct_bridge(segment.network), blocks=blocks
         )
         if any(block.version == 4 for block in blocks):
             yield Sysctl(name=f"net/ipv4/conf/{tun}/forwarding", value="1")
@@ -85,19 +85,8 @@ class UdpBackend:
             yield from (Route(destination=subnet.prefix, link=tun) for subnet in segment.network.subnets)
 
 
-def device(network: Network) -> str:
-    """Return the name of the network's TUN device on every host."""
-    return network.option("device") or (DEVICE if is_flannel(network) else network.tunnel)
-
-
 def _is_whole(network: Network) -> bool:
     return bool(network.option("device")) or is_flannel(network)
-
-
-def _bridge(network: Network) -> str:
-    """Return the bridge of ours whose packets need no stack; "" where there is none, or where the user says no."""
-    own = network.driver == "bridge" and not network.guest_of
-    return network.link if own and network.option("direct", "on") == "on" else ""
 
 
 def _sorted(blocks: Iterator[IPNetwork] | Sequence[IPNetwork]) -> tuple[IPNetwork, ...]:

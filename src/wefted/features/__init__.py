@@ -13,5 +13,6 @@ from .masquerade import Masquerade
 from .publish import Publish
 from .resolve import Resolve
 from .shape import Shape
+from .shortcut import Shortcut
 
-FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Resolve(), Shape(), Blackhole())
+FEATURES: Sequence[Feature] = (Isolation(), Masquerade(), Expose(), Publish(), Resolve(), Shape(), Shortcut(), Blackhole())

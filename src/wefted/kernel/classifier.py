@@ -22,7 +22,8 @@ EXISTS = frozenset({errno.EEXIST})
 NOT_THERE = frozenset({errno.ENOENT, errno.EINVAL, errno.ENODEV})
 """What it says when there is no such filter, or no clsact at all."""
 
-_KIND, _OPTIONS = 1, 2
+_KIND, _OPTIONS, _INGRESS_BLOCK = 1, 2, 13
+_BPF_CLASS = 3
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_ID = 6, 7, 8, 11
 _DIRECT_ACTION = 1
 _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
@@ -43,9 +44,13 @@ class Attached:
     handle: int
 
 
-def hooks(index: int) -> Message:
-    """Return what gives a link its hooks; with them already there the kernel says `EXISTS`."""
-    return _qdisc(RTM_NEWQDISC, CREATE | EXCL, index, _CLSACT_HANDLE)
+BLOCKS = -1
+"""In place of a link's index: the hook is the number of a block of filters, which any number of links have at their ingress."""
+
+
+def hooks(index: int, block: int = 0) -> Message:
+    """Return what gives a link its hooks, at its ingress those of a block; with them already there the kernel says `EXISTS`."""
+    return _qdisc(RTM_NEWQDISC, CREATE | EXCL, index, _CLSACT_HANDLE, u32(_INGRESS_BLOCK, block) if block else b"")
 
 
 def no_hooks(index: int) -> Message:
@@ -53,9 +58,15 @@ def no_hooks(index: int) -> Message:
     return _qdisc(RTM_DELQDISC, 0, index, 0)
 
 
-def attach(index: int, hook: int, program: int, name: str, priority: int = 1, *, replace: bool = False) -> Message:
-    """Return what attaches a program, by its descriptor; only with `replace` may one be there with this priority."""
-    options = nested(_OPTIONS, u32(_BPF_FD, program), text(_BPF_NAME, name), u32(_BPF_FLAGS, _DIRECT_ACTION))
+def attach(
+    index: int, hook: int, program: int, name: str, priority: int = 1, *, replace: bool = False, number: int = 0
+) -> Message:
+    """Return what attaches a program, by its descriptor; only with `replace` may one be there with this priority.
+
+    The program reads the lower half of `number` as the packet's class.
+    """
+    about = u32(_BPF_CLASS, number) if number else b""
+    options = nested(_OPTIONS, about, u32(_BPF_FD, program), text(_BPF_NAME, name), u32(_BPF_FLAGS, _DIRECT_ACTION))
     head = _TC.pack(0, index, 1, hook, _info(priority))
     return Message(RTM_NEWTFILTER, CREATE | (REPLACE if replace else EXCL), head + text(_KIND, "bpf") + options)
 
@@ -78,13 +89,13 @@ def discipline(body: bytes) -> tuple[int, int, bool]:
     return index, handle, parent == _CLSACT
 
 
-def links_with_hooks(sock: NetlinkSocket) -> set[int]:
-    """Return the indexes of the links that have a clsact queueing discipline."""
-    found = set()
+def links_with_hooks(sock: NetlinkSocket) -> dict[int, int]:
+    """Return the links that have a clsact queueing discipline, by index, and the block at their ingress: 0 for none."""
+    found = {}
     for body in sock.dump(RTM_GETQDISC, _TC.pack(0, 0, 0, 0, 0)):
         _, index, _, parent, _ = _TC.unpack_from(body)
         if parent == _CLSACT:
-            found.add(index)
+            found[index] = as_int(attributes(body, _TC.size).get(_INGRESS_BLOCK))
     return found
 
 
@@ -108,8 +119,8 @@ def is_bare(sock: NetlinkSocket, index: int) -> bool:
     return not any(sock.dump(RTM_GETTFILTER, _TC.pack(0, index, 0, hook, 0)) for hook in (INGRESS, EGRESS))
 
 
-def _qdisc(kind: int, flags: int, index: int, handle: int) -> Message:
-    return Message(kind, flags, _TC.pack(0, index, handle, _CLSACT, 0) + text(_KIND, "clsact"))
+def _qdisc(kind: int, flags: int, index: int, handle: int, rest: bytes = b"") -> Message:
+    return Message(kind, flags, _TC.pack(0, index, handle, _CLSACT, 0) + text(_KIND, "clsact") + rest)
 
 
 def _info(priority: int) -> int:

@@ -32,7 +32,7 @@ from wefted.model.node import HostFacts
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route, Rule
 from wefted.model.shaping import Shaper
-from wefted.model.tunnel import Tun, UdpPeer, UdpTunnel
+from wefted.model.tunnel import Tun, UdpPeer, UdpPort, UdpTunnel
 from wefted.model.wireguard import Wireguard, WireguardPeer
 
 from .address import AddressHandler, read_addresses
@@ -56,6 +56,7 @@ from .sysctl import SysctlHandler
 from .transaction import Transaction
 from .tun import TunHandler
 from .udp import UdpPeerHandler, UdpTunnelHandler, UdpWays
+from .udpport import UdpPortHandler, read_udp_ports
 from .udprelay import UdpRelays
 from .udptunnel import UdpPrograms
 from .watch import Watch
@@ -72,6 +73,7 @@ _HANDLERS: Mapping[type[KernelObject], Handler[Any]] = {
     Neighbor: NeighborHandler(),
     ForwardingEntry: ForwardingHandler(),
     Shaper: ShaperHandler(),
+    UdpPort: UdpPortHandler(),
 }
 """A new kind of object is one line here, and one in `_READERS`."""
 
@@ -84,6 +86,7 @@ _READERS: Sequence[Reader] = (
     read_neighbors,
     read_forwarding,
     read_shapers,
+    read_udp_ports,
 )
 
 

@@ -18,6 +18,7 @@
     neighbour               NDA_PROTOCOL = PROTOCOL                     in the create call
     forwarding entry        permanent, on a VXLAN device of ours        NDA_PROTOCOL is not stored for these
     shaper                  its handle = SHAPER_HANDLE                  in the create call
+    udp port                the block at its ingress = BLOCK + ...  in the create call
     nft table               its name: `wefted`, or `wefted-...`         everything in it is ours
     nft table, intact       a chain `v_<text>_<listing>` in it          digests of our text and of what nft lists for it,
                             or `v_<text>_<listing>_<gate>`              and of what it follows of another firewall
@@ -44,6 +45,9 @@ PROTOCOL = 119
 
 SHAPER_HANDLE = PROTOCOL << 16
 """Major number 0x77; tc and others count theirs from 1 or from 0x8000."""
+
+BLOCK, BLOCK_MEMBER = PROTOCOL << 24, 0xFFFFFF
+"""Numbers of the blocks of filters at the ports of UDP tunnels: BLOCK, and the lower bits of the TUN device's index."""
 
 ALIAS_MOVED = "wefted moved from "
 UDP_FILTER = "wefted udp "

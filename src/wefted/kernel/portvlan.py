@@ -86,7 +86,8 @@ def read_port_vlans(reading: Reading) -> Iterator[PortVlan]:
     ports = {link.index: link for link in reading.links.values() if link.master and reading.is_ours(link.index)}
     if reading.ns != HOST or not ports:
         return
-    for index in sorted(links_with_hooks(reading.socket) & set(ports)):
+    hooked = links_with_hooks(reading.socket)
+    for index in sorted(index for index in hooked.keys() & ports.keys() if not hooked[index]):
         tags = {_tag(reading.socket, index, hook) for hook in (INGRESS, EGRESS)}
         if tags != {None}:
             yield PortVlan(link=ports[index].name, tag=tags.pop() or 0 if len(tags) == 1 else 0)

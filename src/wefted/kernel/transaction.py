@@ -22,6 +22,7 @@ from wefted.model.link import Link, LinkState, MovedLink, PortVlan, Veth
 from wefted.model.objects import HOST, Change, IPAddress, Netns
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 from wefted.model.shaping import Shaper
+from wefted.model.tunnel import UdpPort
 from wefted.model.wireguard import WireguardPeer
 
 from .announce import announce
@@ -33,7 +34,7 @@ from .netns import Namespaces
 GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO})
 """What the kernel says when there is nothing to delete; that is as good as deleted."""
 
-_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper, WireguardPeer)
+_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper, UdpPort, WireguardPeer)
 
 Place = tuple[Netns, str]
 """A link by namespace and name."""

@@ -6,6 +6,7 @@ wefted runs, and the next one finds everything again by the names of the filters
     wefted udp 1f2e3d4c tunnel_out br-0123456789ab     egress of a TUN device of ours; the bridge that is joined directly
     wefted udp 1f2e3d4c bridge_out                     ingress of that bridge
     wefted udp 1f2e3d4c underlay_in                    ingress of the underlay
+    wefted udp 1f2e3d4c port_out                       ingress of the bridge's ports that share the tunnel's block (`udpport`)
     wefted udp 1f2e3d4c sums_in                        ingress of the far end of `wefted-sums`, where there is one
     the XDP program `underlay_xdp`                     where the underlay's driver takes it
 
@@ -18,7 +19,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TypeVar
 
@@ -27,59 +28,35 @@ from wefted.model.tunnel import UdpPeer, UdpTunnel
 
 from . import udpsums
 from .bpf import udp
-from .bpf.call import program, program_maps, program_name
-from .bpf.udp import BRIDGE_OUT, SUMS_IN, TUNNEL_OUT, UNDERLAY_IN, UNDERLAY_XDP, Owner, Settings, Tables
-from .classifier import EGRESS, EXISTS, INGRESS, Attached, attach, attached, detach, hooks, is_bare, links_with_hooks, no_hooks
-from .ifinfo import RTM_GETLINK, RawLink, decode, dump_request
-from .marks import SUMS_LINKS, UDP_FILTER, is_our_group
+from .bpf.call import program, program_maps
+from .bpf.udp import BRIDGE_OUT, PORT_OUT, SUMS_IN, TUNNEL_OUT, UNDERLAY_IN, UNDERLAY_XDP, Owner, Settings, Tables
+from .classifier import (
+    BLOCKS,
+    EGRESS,
+    EXISTS,
+    INGRESS,
+    attach,
+    attached,
+    detach,
+    hooks,
+    is_bare,
+    links_with_hooks,
+    no_hooks,
+)
+from .ifinfo import RawLink
+from .marks import SUMS_LINKS, UDP_FILTER
 from .netlink import Message, NetlinkSocket, Refused
 from .netns import Namespaces
 from .offload import leave_sums_to_the_kernel
 from .transaction import GONE, Transaction
+from .udpport import block_of
+from .udpscan import Place, Scan, is_our_xdp, place_of, scan_programs
 from .xdp import attach_native, detach_native, may_unwrap
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 PRIORITY = 0x7766
 """Of our filters on links that others use too: theirs come first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One of our programs at a hook of a link."""
-
-    index: int
-    hook: int
-    part: str
-    version: str
-    bridge: str
-    found: Attached
-
-
-@dataclass(slots=True)
-class _Scan:
-    """Where our programs are in a namespace."""
-
-    links: dict[int, RawLink]
-    places: list[_Place] = field(default_factory=list)
-    native: dict[int, int] = field(default_factory=dict)
-    """Link -> the identifier of our XDP program on it."""
-
-    def at(self, part: str, version: str, index: int) -> _Place | None:
-        return next((p for p in self.places if (p.part, p.version, p.index) == (part, version, index)), None)
-
-    def live(self, version: str) -> dict[int, _Place]:
-        """Return the TUN devices that have a program of this version."""
-        return {p.index: p for p in self.places if p.part == TUNNEL_OUT and p.version == version}
-
-    def sums(self) -> tuple[int, int]:
-        """Return the indexes of the near and the far end of the detour; 0 for one that is missing."""
-        found = {link.name: link.index for link in self.links.values() if udpsums.is_ours(link)}
-        return found.get(SUMS_LINKS[0], 0), found.get(SUMS_LINKS[1], 0)
-
-    def member(self, version: str) -> int:
-        """Return the identifier of any program of this version, 0 where there is none."""
-        return next((p.found.program for p in self.places if p.version == version), 0)
 
 
 class UdpPrograms:
@@ -93,8 +70,8 @@ class UdpPrograms:
         tun, underlay = tx.index(wanted.ns, wanted.link), tx.index(wanted.ns, wanted.device)
         tx.flush(wanted.ns)
         sock = tx.socket(wanted.ns)
-        scan = _scan(sock)
-        bridge = next((link.index for link in scan.links.values() if link.name == wanted.bridge and wanted.bridge), 0)
+        scan = scan_programs(sock)
+        bridge = scan.bridge(wanted.bridge)
         near, far = self._detour(sock, scan, scan.links[underlay])
         with closing(_tables(scan) or _fresh()) as tables, _loaded(tables) as loaded:
             own = {block for block, owner in tables.owners() if owner == Owner(tun)}
@@ -102,7 +79,7 @@ class UdpPrograms:
                 tables.drop_owner(block)
             native = self._native(sock, scan.links[underlay], loaded)
             source = next((b.network_address for b in wanted.blocks if isinstance(b.network_address, IPv4Address)), None)
-            settings = Settings(underlay, bridge, wanted.port, wanted.local, source, native, near)
+            settings = Settings(underlay, bridge, wanted.port, wanted.local, source, native, near, scan.mac(bridge))
             for block in wanted.blocks:
                 tables.set_owner(block, Owner(tun))
             for part, index, hook, rest in (
@@ -113,34 +90,34 @@ class UdpPrograms:
             ):
                 if index:
                     _attach(sock, index, hook, loaded[part], part, rest)
+            _attach_to_ports(sock, tun, loaded[PORT_OUT])
             tables.set_tunnel(tun, settings)
-        _sweep(sock, _scan(sock))
+        _sweep(sock, scan_programs(sock))
 
     def join_bridges(self, names: set[str], sock: NetlinkSocket) -> None:
         """Let tunnels that were made before their bridges pass the stack by from now on. Raises `Refused`."""
         if not links_with_hooks(sock):
             return
-        scan = _scan(sock)
+        scan = scan_programs(sock)
         _, version = udp.shipped()
         waiting = {index: place.bridge for index, place in scan.live(version).items() if place.bridge in names}
         tables = _tables(scan) if waiting else None
         if tables is None:
             return
-        found = {link.name: link.index for link in scan.links.values()}
         with closing(tables), _loaded(tables) as loaded:
             for tun, name in waiting.items():
-                settings = tables.tunnel(tun)
-                if settings is not None and name in found:
-                    _attach(sock, found[name], INGRESS, loaded[BRIDGE_OUT], BRIDGE_OUT, "")
-                    tables.set_tunnel(tun, replace(settings, bridge=found[name]))
+                settings, bridge = tables.tunnel(tun), scan.bridge(name)
+                if settings is not None and bridge:
+                    _attach(sock, bridge, INGRESS, loaded[BRIDGE_OUT], BRIDGE_OUT, "")
+                    tables.set_tunnel(tun, replace(settings, bridge=bridge, mac=scan.mac(bridge)))
 
     def unmake(self, old: UdpTunnel, tx: Transaction) -> None:
         """Detach the tunnel's program, and whatever serves no other tunnel. Raises `Refused`."""
         tx.flush(old.ns)
         sock = tx.socket(old.ns)
-        scan = _scan(sock)
+        scan = scan_programs(sock)
         for place in [p for p in scan.places if p.part == TUNNEL_OUT and scan.links[p.index].name == old.link]:
-            _detach(sock, place)
+            _ask(sock, no_hooks(place.index))  # with its share in the ports' block
             scan.places.remove(place)
         _sweep(sock, scan)
 
@@ -156,7 +133,7 @@ class UdpPrograms:
 
     def read(self, sock: NetlinkSocket, links: dict[int, RawLink]) -> Iterator[KernelObject]:
         """Yield the tunnels and their peers; what is left of tunnels without a TUN device stands for one without a name."""
-        scan = _scan(sock, links)
+        scan = scan_programs(sock, links)
         if not scan.places and not scan.native and not any(scan.sums()):
             return
         _, version = udp.shipped()
@@ -170,11 +147,13 @@ class UdpPrograms:
             return
         with closing(tables):
             found = tables.tunnels()
-            yield from self._read_set(scan, version, tables, found)
+            yield from self._read_set(sock, scan, version, tables, found)
             if found.keys() - live.keys():
                 yield _broken("")
 
-    def _read_set(self, scan: _Scan, version: str, tables: Tables, found: dict[int, Settings]) -> Iterator[KernelObject]:
+    def _read_set(
+        self, sock: NetlinkSocket, scan: Scan, version: str, tables: Tables, found: dict[int, Settings]
+    ) -> Iterator[KernelObject]:
         owners = list(tables.owners())
         for index, place in scan.live(version).items():
             name = scan.links[index].name
@@ -182,18 +161,20 @@ class UdpPrograms:
                 yield _broken(name)
                 continue
             blocks = tuple(sorted((b for b, owner in owners if owner == Owner(index)), key=_by_number))
-            yield self._tunnel(scan, version, place, found[index], blocks)
+            tunnel = self._tunnel(scan, version, place, found[index], blocks)
+            yield tunnel if _is_at_ports(sock, scan, index, version) else replace(tunnel, intact=False)
         for block, owner in owners:
             if owner.remote is not None and owner.tun in scan.links:
                 yield UdpPeer(link=scan.links[owner.tun].name, block=block, remote=owner.remote, port=owner.port)
 
-    def _tunnel(self, scan: _Scan, version: str, place: _Place, settings: Settings, blocks: tuple[object, ...]) -> UdpTunnel:
+    def _tunnel(self, scan: Scan, version: str, place: Place, settings: Settings, blocks: tuple[object, ...]) -> UdpTunnel:
         underlay = scan.links.get(settings.underlay)
-        bridge = next((link.index for link in scan.links.values() if link.name == place.bridge and place.bridge), 0)
+        bridge = scan.bridge(place.bridge)
         intact = (
             underlay is not None
             and scan.at(UNDERLAY_IN, version, settings.underlay) is not None
-            and (not bridge or (settings.bridge == bridge and scan.at(BRIDGE_OUT, version, bridge) is not None))
+            and (not bridge or ((settings.bridge, settings.mac) == (bridge, scan.mac(bridge))))
+            and (not bridge or scan.at(BRIDGE_OUT, version, bridge) is not None)
             and (settings.native == 1) == (settings.underlay in scan.native)
             and bool(settings.native) == self._wants_native(underlay)
             and self._is_summed(scan, version, settings.sums, underlay)
@@ -204,20 +185,20 @@ class UdpPrograms:
             way="ebpf, xdp" if settings.native == 1 else "ebpf, tc",
         )  # fmt: skip
 
-    def _is_summed(self, scan: _Scan, version: str, near: int, underlay: RawLink) -> bool:
+    def _is_summed(self, scan: Scan, version: str, near: int, underlay: RawLink) -> bool:
         """Tell whether packets take the detour that the underlay needs, and no other."""
         if not self._inside(udpsums.needs_sums, underlay):
             return near == 0
         there, far = scan.sums()
         return 0 < near == there and scan.at(SUMS_IN, version, far) is not None
 
-    def _detour(self, sock: NetlinkSocket, scan: _Scan, underlay: RawLink) -> tuple[int, int]:
+    def _detour(self, sock: NetlinkSocket, scan: Scan, underlay: RawLink) -> tuple[int, int]:
         """Make the detour where the underlay needs one; return the indexes of its ends. Raises `Refused`."""
         if not self._inside(udpsums.needs_sums, underlay):
             return 0, 0
         if not all(scan.sums()):
             udpsums.make(sock)
-        found = _scan(sock).sums()
+        found = scan_programs(sock).sums()
         if not all(found):
             raise Refused(errno.EEXIST, f"somebody else's link {SUMS_LINKS[0]} is in the way")
         self._inside(leave_sums_to_the_kernel, SUMS_LINKS[0])
@@ -233,49 +214,24 @@ class UdpPrograms:
     def _native(self, sock: NetlinkSocket, underlay: RawLink, loaded: dict[str, int]) -> int:
         """Let the card's driver unwrap where that is worth it; return what `Settings.native` says of it."""
         if not self._wants_native(underlay):
-            if _is_our_xdp(underlay.xdp):
+            if is_our_xdp(underlay.xdp):
                 detach_native(sock, underlay.index)
             return 0
-        return 1 if attach_native(sock, underlay.index, loaded[UNDERLAY_XDP], ours=_is_our_xdp(underlay.xdp)) else 2
+        return 1 if attach_native(sock, underlay.index, loaded[UNDERLAY_XDP], ours=is_our_xdp(underlay.xdp)) else 2
 
     @contextmanager
     def _of_tunnel(self, peer: UdpPeer, tx: Transaction) -> Iterator[tuple[int, Tables]]:
         tun = tx.index(peer.ns, peer.link)
         tx.flush(peer.ns)
         _, version = udp.shipped()
-        found = next((a for a in attached(tx.socket(peer.ns), tun, EGRESS) if _place(tun, EGRESS, a, version)), None)
+        found = next((a for a in attached(tx.socket(peer.ns), tun, EGRESS) if place_of(tun, EGRESS, a, version)), None)
         if found is None:
             raise Refused(errno.ENOENT, f"there is no UDP tunnel at {peer.link}")
         with program(found.program) as fd, closing(Tables(program_maps(fd))) as tables:
             yield tun, tables
 
 
-def _scan(sock: NetlinkSocket, links: dict[int, RawLink] | None = None) -> _Scan:
-    """Look where our programs are: on TUN devices of ours, and at the ingress of links other than ports of ours."""
-    if links is None:
-        links = {link.index: link for link in map(decode, sock.dump(RTM_GETLINK, dump_request()))}
-    scan = _Scan(links, native={link.index: link.xdp for link in links.values() if _is_our_xdp(link.xdp)})
-    for index in links_with_hooks(sock) & links.keys():
-        link = links[index]
-        ours = is_our_group(link.group)
-        if ours and link.master:
-            continue
-        hook = EGRESS if ours and link.kind == "tun" else INGRESS
-        scan.places += [place for found in attached(sock, index, hook) if (place := _place(index, hook, found)) is not None]
-    return scan
-
-
-def _place(index: int, hook: int, found: Attached, version: str = "") -> _Place | None:
-    """Return what a filter's name says, if it is one of ours (and of this version)."""
-    if not found.name.startswith(UDP_FILTER):
-        return None
-    words = found.name.removeprefix(UDP_FILTER).split(" ")
-    if len(words) < 2 or (version and words[0] != version):
-        return None
-    return _Place(index, hook, words[1], words[0], words[2] if len(words) > 2 else "", found)
-
-
-def _tables(scan: _Scan) -> Tables | None:
+def _tables(scan: Scan) -> Tables | None:
     """Return the maps of the programs of our version that are attached, None where there is none."""
     _, version = udp.shipped()
     identifier = scan.member(version)
@@ -302,22 +258,43 @@ def _loaded(tables: Tables) -> Iterator[dict[str, int]]:
 
 def _attach(sock: NetlinkSocket, index: int, hook: int, fd: int, part: str, rest: str) -> None:
     """Put a program at a hook, in place of the one that we had there. Raises `Refused`."""
+    block = block_of(index) if part == TUNNEL_OUT else 0
+    _transact(sock, [hooks(index, block), attach(index, hook, fd, _name(part, rest), PRIORITY, replace=True)])
+
+
+def _attach_to_ports(sock: NetlinkSocket, tun: int, fd: int) -> None:
+    """Put the program for containers' ports into the block that they share with a TUN device. Raises `Refused`."""
+    _transact(sock, [attach(BLOCKS, block_of(tun), fd, _name(PORT_OUT), PRIORITY, replace=True, number=tun & 0xFFFF)])
+
+
+def _is_at_ports(sock: NetlinkSocket, scan: Scan, tun: int, version: str) -> bool:
+    """Tell whether that program is there."""
+    block = scan.blocks.get(tun)
+    return block == block_of(tun) and any(
+        (place := place_of(tun, INGRESS, found, version)) is not None and place.part == PORT_OUT
+        for found in attached(sock, BLOCKS, block)
+    )
+
+
+def _name(part: str, rest: str = "") -> str:
     _, version = udp.shipped()
-    name = f"{UDP_FILTER}{version} {part} {rest}".rstrip()
-    replies = sock.transact([hooks(index), attach(index, hook, fd, name, PRIORITY, replace=True)])
-    for reply in replies:
+    return f"{UDP_FILTER}{version} {part} {rest}".rstrip()
+
+
+def _transact(sock: NetlinkSocket, messages: list[Message]) -> None:
+    for reply in sock.transact(messages):
         if reply.errno and reply.errno not in EXISTS:
             raise Refused(reply.errno, reply.text)
 
 
-def _detach(sock: NetlinkSocket, place: _Place) -> None:
+def _detach(sock: NetlinkSocket, place: Place) -> None:
     """Take a program away, and the link's hooks with it when nobody else has anything there."""
     _ask(sock, detach(place.index, place.hook, place.found))
     if is_bare(sock, place.index):
         _ask(sock, no_hooks(place.index))
 
 
-def _sweep(sock: NetlinkSocket, scan: _Scan) -> None:
+def _sweep(sock: NetlinkSocket, scan: Scan) -> None:
     """Remove whatever serves no tunnel: elements of the maps, programs on bridges and underlays, also of other versions."""
     _, version = udp.shipped()
     live = scan.live(version).keys()
@@ -339,16 +316,6 @@ def _sweep(sock: NetlinkSocket, scan: _Scan) -> None:
         detach_native(sock, index)
     if (near or far) and not summed:
         udpsums.remove(sock)
-
-
-def _is_our_xdp(identifier: int) -> bool:
-    if not identifier:
-        return False
-    try:
-        with program(identifier) as fd:
-            return program_name(fd) == UNDERLAY_XDP
-    except Refused:
-        return False
 
 
 def _broken(name: str) -> UdpTunnel:

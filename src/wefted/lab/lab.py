@@ -141,6 +141,15 @@ class Lab:
             for process, devices in ends:
                 _slow(process, devices, delay, loss)
 
+    def patch(self, name: str, other: str) -> None:
+        """Join two hosts of a switch by a cable of their own, for measurements: a switch here takes the hosts' processors.
+
+        `cut` has no effect on it. Raises `KernelError` where the kernel cannot redirect frames.
+        """
+        with self._change() as record:
+            machines = [record.topology.machine(n) for n in (name, other)]
+            wire.batch(_wire(record), wire.patch_commands(*machines), program="tc")
+
     def poweroff(self, name: str) -> None:
         """Kill everything in a host at once, as if its power had failed. Its disk stays."""
         with self._change() as record:

@@ -86,6 +86,16 @@ def slow_commands(device: str, delay: str, loss: str) -> list[str]:
     return [f"qdisc replace dev {device} root netem {' '.join(words)}"]
 
 
+def patch_commands(one: Machine, other: Machine) -> list[str]:
+    """Return the `tc -batch` commands after which what two machines of a switch send to each other passes the switch by."""
+    ways = [(a, b) for a in one.legs for b in other.legs if a.switch == b.switch]
+    commands = []
+    for a, b in (*ways, *((b, a) for a, b in ways)):
+        redirect = f"match ether dst {b.mac} action mirred egress redirect dev {b.port}"
+        commands += [f"qdisc add dev {a.port} clsact", f"filter add dev {a.port} ingress protocol all prio 1 u32 {redirect}"]
+    return commands
+
+
 def batch(process: Process, commands: Sequence[str], *, program: str = "ip", force: bool = False) -> None:
     """Run `commands` in the network namespace of `process`, all in one `ip` or `tc`; with `force` go on after a failure.
 

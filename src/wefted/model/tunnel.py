@@ -1,4 +1,4 @@
-"""Tunnels of IP packets in UDP (flannel's backend `udp`): the TUN device, what wraps and unwraps, and the peers' blocks."""
+"""Tunnels of IP packets in UDP (flannel's backend `udp`): the device, what wraps and unwraps, peers, containers' ports."""
 
 from __future__ import annotations
 
@@ -70,6 +70,26 @@ class UdpPeer(KernelObject):
     def __str__(self) -> str:
         remote = f"[{self.remote}]" if self.remote.version == 6 else str(self.remote)
         return f"{_at(self)}udp peer {self.block} at {remote}:{self.port} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UdpPort(KernelObject):
+    """What a container sends by its bridge port `link` to peers of the tunnel `tunnel` passes the bridge by, and their answers.
+
+    Only a shorter way for the same packets: without programs in the kernel it has no effect.
+    """
+
+    rank: ClassVar[int] = 65
+
+    link: str
+    tunnel: str
+
+    @property
+    def key(self) -> Key:
+        return ("udp port", self.ns, self.link)
+
+    def __str__(self) -> str:
+        return f"{_at(self)}udp port {self.link} of {self.tunnel}"
 
 
 def _at(item: KernelObject) -> str:

@@ -19,7 +19,7 @@ from wefted.model.node import HostFacts, HostLink
 from wefted.model.objects import HOST, Change, IPAddress, KernelObject, Key, Netns, Outcome, State
 from wefted.model.route import Address, ForwardingEntry, Neighbor, Route
 from wefted.model.shaping import Shaper
-from wefted.model.tunnel import UdpPeer, UdpTunnel
+from wefted.model.tunnel import UdpPeer, UdpPort, UdpTunnel
 from wefted.model.wireguard import Wireguard, WireguardPeer
 
 Place = tuple[Netns, str]
@@ -44,7 +44,7 @@ FEATURES = dict.fromkeys(
     ),
     "",
 )
-_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper, UdpTunnel, UdpPeer, WireguardPeer)
+_HANGING = (Address, Route, Neighbor, ForwardingEntry, PortVlan, Shaper, UdpTunnel, UdpPeer, UdpPort, WireguardPeer)
 
 
 class _Refusal(Exception):

@@ -14,7 +14,7 @@ from wefted.model.objects import KernelObject, Netns
 from wefted.model.route import FLOOD, Address, ForwardingEntry, Neighbor, Route, Rule
 from wefted.model.secret import Secret
 from wefted.model.shaping import Shaper
-from wefted.model.tunnel import Tun, UdpPeer, UdpTunnel
+from wefted.model.tunnel import Tun, UdpPeer, UdpPort, UdpTunnel
 from wefted.model.wireguard import Wireguard, WireguardPeer
 
 BODY = """
@@ -52,6 +52,7 @@ JOINT = Veth(name="ja-test", mtu=1450, master=BRIDGE.name, peer_name="jb-test")
 VXLAN = Vxlan(name="vx-test", vni=77, local=ip_address("192.0.2.1"), mac="02:00:00:00:00:02", mtu=1400)
 VXLAN6 = Vxlan(name="vx-test", vni=77, local=ip_address("2001:db8::1"), device=FOREIGN, port=4790, learning=True)
 TUN = Tun(name="flannel0", mtu=1472)
+OTHER_TUN = Tun(name="vx-other", mtu=1472)
 TUNNEL = UdpTunnel(
     link=TUN.name, device=FOREIGN, local=ip_address("192.0.2.1"), port=8285, bridge=BRIDGE.name,
     blocks=(ip_network("10.5.1.0/24"), ip_network("10.5.9.0/24")),
@@ -233,6 +234,10 @@ SAMPLES: dict[str, Make] = {
         UdpPeer(link=TUN.name, block=ip_network("fd05:2::/64"), remote=ip_address("2001:db8::2"), port=8285),
         (TUN, TUNNEL6),
         feature="tun",
+    ),
+    "udp port": lambda ns: Sample(
+        UdpPort(link="ve-test", tunnel=TUN.name), (BRIDGE, TUN, TUNNEL, OTHER_TUN, veth(ns)),
+        UdpPort(link="ve-test", tunnel=OTHER_TUN.name), "tun",
     ),
     "wireguard": lambda ns: Sample(WIREGUARD, (), replace(WIREGUARD, port=51821, mtu=1400, fwmark=7), "wireguard"),
     "wireguard peer": lambda ns: Sample(

@@ -9,7 +9,7 @@ import pytest
 from wefted.kernel.bpf import udp
 from wefted.kernel.bpf.udp import Owner, Settings
 
-SIZES = {"owners": (20, 28), "peers": (20, 4), "tunnels": (4, 40), "spoken": (16, 4)}
+SIZES = {"owners": (20, 28), "peers": (20, 4), "tunnels": (4, 48), "spoken": (16, 4), "ports": (16, 12)}
 
 
 @pytest.mark.parametrize("block", ["10.5.2.0/24", "0.0.0.0/0", "10.5.2.1/32", "fd05::/64", "fd05::1/128"])
@@ -37,8 +37,9 @@ def test_ports_are_in_network_order() -> None:
 
 @pytest.mark.parametrize("local", ["192.0.2.1", "2001:db8::1"])
 @pytest.mark.parametrize("source", [None, ip_address("10.5.1.0")])
-def test_a_tunnel_is_read_as_it_was_written(local: str, source: object) -> None:
-    settings = Settings(3, 8, 8285, ip_address(local), source, 2, 9)  # type: ignore[arg-type]
+@pytest.mark.parametrize("mac", ["", "02:00:00:00:00:0a"])
+def test_a_tunnel_is_read_as_it_was_written(local: str, source: object, mac: str) -> None:
+    settings = Settings(3, 8, 8285, ip_address(local), source, 2, 9, mac)  # type: ignore[arg-type]
     assert udp._settings(udp.tunnel_bytes(settings)) == settings
 
 
@@ -47,7 +48,9 @@ def test_the_sizes_are_those_of_the_programs() -> None:
         pytest.skip("built without clang")
     found, version = udp.shipped()
     assert {name: (spec.key_size, spec.value_size) for name, spec in found.maps.items()} == SIZES
-    assert set(found.programs) == {udp.TUNNEL_OUT, udp.BRIDGE_OUT, udp.UNDERLAY_IN, udp.UNDERLAY_XDP, udp.SUMS_IN}
+    assert set(found.programs) == {
+        udp.TUNNEL_OUT, udp.BRIDGE_OUT, udp.PORT_OUT, udp.UNDERLAY_IN, udp.UNDERLAY_XDP, udp.SUMS_IN
+    }  # fmt: skip
     assert len(version) == 8
     assert len(udp.tunnel_bytes(Settings(0, 0, 0, ip_address("0.0.0.0"), None, 0))) == SIZES["tunnels"][1]
     assert len(udp.owner_bytes(Owner(0))) == SIZES["owners"][1]

@@ -2,7 +2,8 @@
 // IP packets in UDP, as flannel's backend `udp` sends them: the datagram's payload is one bare IP packet, and nothing else.
 //
 //   tunnel_out   egress of the TUN device    what the host's stack routes to a peer is wrapped and leaves by the underlay
-//   bridge_out   ingress of the bridge       the same for what containers send, before the stack has any work with it
+//   port_out     ingress of a bridge's port  the same for what a container sends, before the bridge has any work with it
+//   bridge_out   ingress of the bridge       the same where a port has no such program, before the stack has any work with it
 //   underlay_xdp XDP of the underlay         takes the outer headers off before the card's packets are merged (GRO)
 //   underlay_in  ingress of the underlay     delivers what XDP has unwrapped, and unwraps itself where there is no XDP
 //   sums_in      ingress of a veth           sends on what the kernel has cut and summed there, where the underlay would not
@@ -22,6 +23,7 @@
 #include <linux/udp.h>
 
 #define SEC(name) __attribute__((section(name), used))
+#define WORDS __attribute__((aligned(8))) // where a MAC is compared: the verifier wants words of the stack in their places
 #define INLINE static inline __attribute__((always_inline))
 #define htons(x) ((__u16)__builtin_bswap16(x))
 #define htonl(x) ((__u32)__builtin_bswap32(x))
@@ -47,6 +49,7 @@ static long (*const adjust_room)(struct __sk_buff *skb, __s32 by, __u32 mode, __
 static long (*const xdp_adjust_meta)(struct xdp_md *xdp, int delta) = (void *)54;
 static long (*const fib_lookup)(void *context, struct bpf_fib_lookup *fib, int length, __u32 flags) = (void *)69;
 static long (*const redirect_neigh)(__u32 ifindex, void *neighbour, int length, __u64 flags) = (void *)152;
+static long (*const redirect_peer)(__u32 ifindex, __u64 flags) = (void *)155;
 static long (*const check_mtu)(void *context, __u32 ifindex, __u32 *length, __s32 more, __u64 flags) = (void *)163;
 
 // Newer than the headers of some systems that build this.
@@ -83,6 +86,11 @@ struct tunnel {
 	__u32 source;		// IPv4 address of the TUN device, for ICMP; 0 for none
 	__u32 native;		// for the loader alone: 1 with underlay_xdp, 2 where the card refused it
 	__u32 sums;		// what is wrapped goes by this link, which cuts and sums it; 0: straight to the underlay
+	__u8 mac[ETH_ALEN], room[2]; // of the bridge
+};
+struct port { // where a container's packets came from last: the host's end of its veth, and its own MAC
+	__u32 index;
+	__u8 mac[ETH_ALEN], room[2];
 };
 
 SEC("maps") struct definition owners = {BPF_MAP_TYPE_LPM_TRIE, sizeof(struct prefix), sizeof(struct owner), 65536, BPF_F_NO_PREALLOC};
@@ -90,6 +98,7 @@ SEC("maps") struct definition peers = {BPF_MAP_TYPE_HASH, sizeof(struct peer), s
 SEC("maps") struct definition tunnels = {BPF_MAP_TYPE_HASH, sizeof(__u32), sizeof(struct tunnel), 1024, BPF_F_NO_PREALLOC};
 // Remote addresses that have spoken to the host itself: what answers them may be translated (a published port), by the stack.
 SEC("maps") struct definition spoken = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct address), sizeof(__u32), 16384, 0};
+SEC("maps") struct definition ports = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct address), sizeof(struct port), 16384, 0};
 
 #define MARK 0x77656674 // "weft": what XDP has unwrapped carries it in its metadata
 
@@ -277,7 +286,21 @@ SEC("classifier") int tunnel_out(struct __sk_buff *skb)
 	return wrap(skb, tunnel, to);
 }
 
-// What a container sends to the bridge's own MAC, which is to be routed.
+// Wrap what a container sends to a peer's container, unless the host's stack has a say in it.
+INLINE int pass_by(struct __sk_buff *skb, const struct inner *in, const struct tunnel *tunnel, const struct owner *to)
+{
+	if (map_lookup(&spoken, &in->target))
+		return TC_ACT_UNSPEC;
+	// The kernel takes a length or looks at the pieces, never both; and the length that it knows has our Ethernet header.
+	__u32 length = skb->gso_size ? 0 : skb->len - ETH_HLEN;
+	if (check_mtu(skb, to->tun, &length, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0))
+		return TC_ACT_UNSPEC;
+	if (age(skb, ETH_HLEN, in, 2)) // once for the router that was skipped, once for the tunnel
+		return TC_ACT_SHOT;
+	return wrap(skb, tunnel, to);
+}
+
+// What the bridge hands to the host, which is to be routed.
 SEC("classifier") int bridge_out(struct __sk_buff *skb)
 {
 	struct inner in = {};
@@ -291,15 +314,39 @@ SEC("classifier") int bridge_out(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	__u32 tun = to->tun;
 	struct tunnel *tunnel = map_lookup(&tunnels, &tun);
-	if (!tunnel || tunnel->bridge != skb->ifindex || map_lookup(&spoken, &in.target))
+	if (!tunnel || tunnel->bridge != skb->ifindex)
 		return TC_ACT_UNSPEC;
-	// The kernel takes a length or looks at the pieces, never both; and the length that it knows has our Ethernet header.
-	__u32 length = skb->gso_size ? 0 : skb->len - ETH_HLEN;
-	if (check_mtu(skb, tun, &length, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0))
+	return pass_by(skb, &in, tunnel, to);
+}
+
+INLINE int same_mac(const __u8 *a, const __u8 *b)
+{
+	return *(__u32 *)a == *(__u32 *)b && *(__u16 *)(a + 4) == *(__u16 *)(b + 4);
+}
+
+// What a container sends to the bridge's own MAC. The filter's class is that of the tunnel whose bridge has this port (its lower
+// half: the kernel keeps no more), so nobody sends by the tunnel of another network.
+SEC("classifier") int port_out(struct __sk_buff *skb)
+{
+	struct inner in = {};
+	struct port now = {.index = skb->ifindex};
+	__u8 target[8] WORDS = {};
+	if (skb->vlan_present || load_bytes(skb, 0, target, ETH_ALEN) || !parse(skb, ETH_HLEN, &in) || in.ttl <= 2)
 		return TC_ACT_UNSPEC;
-	if (age(skb, ETH_HLEN, &in, 2)) // once for the router that was skipped, once for the tunnel
-		return TC_ACT_SHOT;
-	return wrap(skb, tunnel, to);
+	struct owner *from = owner_of(&in.source);
+	if (!from || !from->mine || (__u16)from->tun != (__u16)skb->tc_classid)
+		return TC_ACT_UNSPEC;
+	__u32 tun = from->tun;
+	struct tunnel *tunnel = map_lookup(&tunnels, &tun);
+	if (!tunnel || !tunnel->bridge || !same_mac(tunnel->mac, target) || load_bytes(skb, ETH_ALEN, now.mac, ETH_ALEN))
+		return TC_ACT_UNSPEC;
+	struct port *known = map_lookup(&ports, &in.source);
+	if (!known || known->index != now.index || !same_mac(known->mac, now.mac))
+		map_update(&ports, &in.source, &now, BPF_ANY);
+	struct owner *to = owner_of(&in.target);
+	if (!to || to->mine || to->tun != tun)
+		return TC_ACT_UNSPEC;
+	return pass_by(skb, &in, tunnel, to);
 }
 
 // An inner packet behind an Ethernet header: to the container where nothing else has a say, else to the stack by the TUN device.
@@ -335,10 +382,17 @@ INLINE int deliver(struct __sk_buff *skb, __u32 tun, __u32 programs)
 		if (found == BPF_FIB_LKUP_RET_SUCCESS && fib.ifindex == tunnel->bridge &&
 		    !check_mtu(skb, tunnel->bridge, &length, 0, 0)) {
 			struct ethhdr eth = {.h_proto = skb->protocol};
+			__u8 target[8] WORDS = {};
+			memcpy(target, fib.dmac, 6);
 			memcpy(eth.h_dest, fib.dmac, 6);
 			memcpy(eth.h_source, fib.smac, 6);
 			if (age(skb, ETH_HLEN, &in, 2) || store_bytes(skb, 0, &eth, sizeof(eth), 0))
 				return TC_ACT_SHOT;
+			struct port *port = map_lookup(&ports, &in.target);
+			length = skb->len - ETH_HLEN;
+			// A link that is gone fails the check, as does a container whose MAC is another one now: then the bridge knows.
+			if (port && same_mac(port->mac, target) && !check_mtu(skb, port->index, &length, 0, 0))
+				return redirect_peer(port->index, 0);
 			return redirect(tunnel->bridge, 0);
 		}
 		if (found == BPF_FIB_LKUP_RET_NOT_FWDED) {

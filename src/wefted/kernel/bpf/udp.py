@@ -22,14 +22,14 @@ from .maps import Map
 
 FILE = Path(__file__).with_name("udp.bpf.o")
 TUNNEL_OUT, BRIDGE_OUT, UNDERLAY_IN, UNDERLAY_XDP = "tunnel_out", "bridge_out", "underlay_in", "underlay_xdp"
-SUMS_IN = "sums_in"
+SUMS_IN, PORT_OUT = "sums_in", "port_out"
 OWNERS, PEERS, TUNNELS = "owners", "peers", "tunnels"
 
 _INDEX = Struct("=I")
 _PREFIX = Struct("=I16s")
 _OWNER = Struct("=II16s2s2x")
 _PEER = Struct("=16s2s2x")
-_TUNNEL = Struct("=II2sH16s4sII")
+_TUNNEL = Struct("=II2sH16s4sII6s2x")
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -55,6 +55,8 @@ class Settings:
     """0 where the hook for frames unwraps, 1 where the card's driver does (XDP), 2 where it should and refuses."""
     sums: int = 0
     """The link on which the kernel cuts and sums what is wrapped (see `udpsums`); 0 where the underlay does."""
+    mac: str = ""
+    """Of the bridge; "" while there is none."""
 
 
 @cache
@@ -200,14 +202,15 @@ def tunnel_bytes(settings: Settings) -> bytes:
     source = settings.source.packed if settings.source is not None and settings.source.version == 4 else bytes(4)
     return _TUNNEL.pack(
         settings.underlay, settings.bridge, settings.port.to_bytes(2, "big"), settings.local.version,
-        address_bytes(settings.local), source, settings.native, settings.sums,
+        address_bytes(settings.local), source, settings.native, settings.sums, bytes.fromhex(settings.mac.replace(":", "")),
     )  # fmt: skip
 
 
 def _settings(data: bytes) -> Settings:
-    underlay, bridge, port, _, local, source, native, sums = _TUNNEL.unpack(data)
+    underlay, bridge, port, _, local, source, native, sums, mac = _TUNNEL.unpack(data)
     answers = ip_address(source) if any(source) else None
-    return Settings(underlay, bridge, int.from_bytes(port, "big"), _address(local), answers, native, sums)
+    of_bridge = mac.hex(":") if any(mac) else ""
+    return Settings(underlay, bridge, int.from_bytes(port, "big"), _address(local), answers, native, sums, of_bridge)
 
 
 def _address(data: bytes) -> IPAddress:
