@@ -56,6 +56,7 @@ missing_packages() {
 missing_engines() {
   command -v gcc >/dev/null || command -v clang >/dev/null || printf '%s\n' gcc libc6-dev
   command -v clang >/dev/null || printf '%s\n' clang linux-libc-dev
+  command -v udhcpc >/dev/null || echo udhcpc
   command -v dockerd >/dev/null || echo docker.io
   command -v docker-compose >/dev/null || echo docker-compose
   command -v podman >/dev/null || printf '%s\n' podman crun netavark aardvark-dns

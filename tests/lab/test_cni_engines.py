@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -151,13 +150,16 @@ class TestDocker:
     ids=["cni", "hook"],
 )
 def test_fifty_of_fifty_find_their_interface_with_their_first_instruction(host: Host, words: list[str]) -> None:
-    run = ["podman", "run", "--rm", *words, IMAGE, *SHOW, "dev", "eth0"]
+    run = ["podman", "run", "--rm", *words, IMAGE, "ip", "addr", "show", "dev", "eth0"]
 
-    def one(_: int) -> Any:
-        done = host.run(run, check=False)
-        return done.returncode, addresses(done.stdout).get("eth0", done.stderr)
+    def one(_: int) -> tuple[int, str]:
+        for _ in range(3):
+            done = host.run(run, check=False)
+            if done.returncode or done.stdout:
+                break  # now and then podman loses what a container says that ends at once
+        return done.returncode, done.stdout or done.stderr
 
     with ThreadPoolExecutor(5) as pool:
         found = list(pool.map(one, range(MANY)))
-    assert [entry for entry in found if entry[0] or not entry[1].startswith("10.6")] == []
+    assert [said for code, said in found if code or "inet 10.6" not in said] == []
     wait_for(lambda: empty(host), 10, "all endpoints to go")

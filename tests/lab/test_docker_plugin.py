@@ -208,6 +208,7 @@ class TestOptions:
         h1.run(["docker", "network", "connect", "--alias", "late", network, "web1"])
         wait_for(lambda: [r["aliases"][:1] for r in rows(h1, network)] == [["late"]], 10, "the alias")
         assert json.loads(inside(h1, "web1", "/usr/sbin/ip", "-j", "link", "show", "eth1").stdout)
+        assert [r["ifname"] for r in rows(h1, network)] == ["eth1"]
         h1.run(["docker", "network", "disconnect", network, "web1"])
         assert rows(h1, network) == []
 

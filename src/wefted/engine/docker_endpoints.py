@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
 from wefted.drivers import DRIVERS, refuse_link, refuse_second
-from wefted.errors import Exhausted, InUse, NotFound, UsageError
+from wefted.errors import Exhausted, InUse, KernelError, NotFound, UsageError
 from wefted.model import naming, spec
-from wefted.model.link import Veth
+from wefted.model.link import LinkState, Veth
 from wefted.model.network import Endpoint, Network, PortMapping, endpoint_id
 from wefted.model.objects import HOST, IPAddress, KernelObject, Key, Netns
 from wefted.runtime.namespace import identity_of
@@ -241,10 +241,24 @@ class DockerEndpoints:
 
     async def _name(self, endpoint: Endpoint, member: Member) -> None:
         aliases = endpoint.aliases if member.aliases is None else tuple(_usable(member.aliases))
-        named = replace(endpoint, container=f"docker:{member.name}", engine_id=member.container_id, aliases=aliases)
+        ifname = endpoint.ifname if endpoint.engine_id or not endpoint.attached else await self._given_name(endpoint)
+        named = replace(
+            endpoint, container=f"docker:{member.name}", engine_id=member.container_id, aliases=aliases, ifname=ifname
+        )
         if named != endpoint:
             self._host.containers.get(endpoint.container, set()).discard(endpoint.id)
             await self._host.keep([named])
+
+    async def _given_name(self, endpoint: Endpoint) -> str:
+        """Return the name that Docker gave an interface in its container: it counts them itself, and tells nobody."""
+        if not DRIVERS[self._host.view.networks[endpoint.network].driver].host_gateway:
+            return endpoint.ifname  # its link is ours in the container as well, and is known by its name
+        try:
+            state = await self._host.worker(self._host.kernel.read, endpoint.ns)
+        except KernelError:
+            return endpoint.ifname
+        links = (item for item in state.objects.values() if isinstance(item, LinkState))
+        return next((link.name for link in links if link.mac == endpoint.mac), endpoint.ifname)
 
     async def look(self) -> None:
         """Detach those whose sandbox is gone, as after a boot of the host, so that nothing is made for them."""

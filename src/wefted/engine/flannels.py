@@ -48,6 +48,8 @@ class Joined:
     """Whether its record is being written: what the watch tells of it meanwhile may be half of that."""
     lost: bool = False
     """Whether its record went while it was being written: before that, or after it?"""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while its record is written or given up; who needs the host's lock as well takes this one first."""
 
 
 class Flannels:
@@ -154,7 +156,8 @@ class Flannels:
         known = self.joined.get(request.name)
         if known is None:
             raise NotFound(f"flannel network {request.name!r} is not joined", "see which are: wefted flannel ls")
-        async with self._host.lock:
+        async with known.turn, self._host.lock:
+            self._still(known)
             used = next((e for e in self._host.endpoints.values() if e.network == request.name), None)
             if used is not None:
                 raise InUse(
@@ -192,6 +195,11 @@ class Flannels:
             if network or (lost and not joined.busy):
                 joined.woken.set()
 
+    def _still(self, joined: Joined) -> None:
+        """Raise `NotFound` if a network was left while somebody waited for his turn."""
+        if self.joined.get(joined.request.name) is not joined:
+            raise NotFound(f"flannel network {joined.request.name!r} was left")
+
     def moved(self) -> None:
         """Let the keepers announce this host as it is now: its addresses on the underlay have changed."""
         for joined in self.joined.values():
@@ -203,8 +211,11 @@ class Flannels:
         joined.busy, joined.lost = True, False
         try:
             before = joined.keeper.held
-            lease = await joined.keeper.acquire()
+            async with joined.turn:
+                self._still(joined)
+                lease = await joined.keeper.acquire()
             async with self._host.lock:
+                self._still(joined)
                 await self._take(joined, lease, before)
                 await self._host.converge({HOST})
         finally:
