@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from wefted.config import Config
 from wefted.engine import keys
 from wefted.engine.engine import LocalEngine
-from wefted.engine.host import Host, identity
+from wefted.engine.host import Host
+from wefted.engine.whoami import identity
 from wefted.engine.worker import Worker
 from wefted.errors import Unreachable, UsageError
 from wefted.interfaces import Engine, FrameLink, Kernel, Programs, Runtime, Store

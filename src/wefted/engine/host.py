@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -178,9 +177,9 @@ class Host:
         """Return a network as this node sees it; the same object until a lease, the network or the node changes."""
         found = self.segments.get(network.name)
         if found is None or found.network is not network:
-            found = self.segments[network.name] = segment_of(
-                network, self.node, self.view.leases_of(network.name), self.facts.links
-            )
+            leases, facts = self.view.leases_of(network.name), self.facts
+            found = segment_of(network, self.node, leases, facts.links, facts.takes_programs)
+            self.segments[network.name] = found
         return found
 
     async def look(self) -> HostFacts:
@@ -203,7 +202,8 @@ class Host:
     def desired(self) -> dict[Key, KernelObject]:
         """Return everything that the kernel should hold."""
         known = [network for network in self.view.networks.values() if network.driver in DRIVERS]
-        return plan_node(self.node, known, list(self.view.leases.values()), self.endpoints.values(), self.facts.links)
+        leases, facts = list(self.view.leases.values()), self.facts
+        return plan_node(self.node, known, leases, self.endpoints.values(), facts.links, facts.takes_programs)
 
     async def see_links(self, networks: Iterable[Network]) -> None:
         """See how the links of this host are now, if what one of these networks needs depends on them."""
@@ -388,13 +388,3 @@ class Host:
         self.view = ClusterView()
         self.segments.clear()
         return await self.cluster.read("")
-
-
-async def identity(local: Store, name: str, new_id: str, default_name: str) -> tuple[str, str]:
-    """Return this node's UUID and name, which are made on the first start and kept; `name` renames it."""
-    found = (await local.read(keys.LOCAL_NODE)).items.get(keys.LOCAL_NODE)
-    known = json.loads(found.value) if found is not None and found.value else {"id": new_id, "name": default_name}
-    wanted = {"id": known["id"], "name": name or known["name"]}
-    if found is None or wanted != known:
-        await local.write([Put(keys.LOCAL_NODE, json.dumps(wanted).encode())])
-    return wanted["id"], wanted["name"]

@@ -42,8 +42,10 @@ def uses_links(network: Network) -> bool:
     return network.driver in USING_LINKS
 
 
-def segment_of(network: Network, node: Node, leases: Iterable[Lease], links: tuple[HostLink, ...] = ()) -> Segment:
-    """Return `network` as `node` sees it; `leases` may be those of all nodes, `links` are this host's."""
+def segment_of(
+    network: Network, node: Node, leases: Iterable[Lease], links: tuple[HostLink, ...] = (), programs: bool = True
+) -> Segment:
+    """Return `network` as `node` sees it; `leases` may be those of all nodes, `links` and `programs` are this host's."""
     own = tuple(sorted((lease for lease in leases if lease.node == node.id), key=_by_block))
     return Segment(
         network=network,
@@ -53,6 +55,7 @@ def segment_of(network: Network, node: Node, leases: Iterable[Lease], links: tup
         host_gateway=host_is_gateway(network),
         single=network.layer == 2 or network.backend == "none",
         links=links,
+        programs=programs,
     )
 
 
@@ -103,6 +106,7 @@ def plan_node(
     leases: Sequence[Lease],
     endpoints: Iterable[Endpoint],
     links: tuple[HostLink, ...] = (),
+    programs: bool = True,
 ) -> dict[Key, KernelObject]:
     """Return all that this node's kernel should hold; a network, as soon as the node has a block or an endpoint in it."""
     by_network: dict[str, list[Endpoint]] = {}
@@ -113,7 +117,7 @@ def plan_node(
         blocks.setdefault(lease.network, []).append(lease)
     objects: list[KernelObject] = []
     for network in networks:
-        segment = segment_of(network, node, blocks.get(network.name, ()), links)
+        segment = segment_of(network, node, blocks.get(network.name, ()), links, programs)
         members = by_network.get(network.name, [])
         if segment.leases or members:
             objects += plan_network(segment, blocks.get(network.name, ()), members)

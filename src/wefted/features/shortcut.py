@@ -18,7 +18,8 @@ class Shortcut:
     def plan(self, segment: Segment, endpoints: Sequence[Endpoint]) -> Iterator[KernelObject]:
         """Yield one object for each attached endpoint, but for those whose host's end is shaped: nothing may pass that by."""
         network = segment.network
-        if network.backend != BACKEND or not direct_bridge(network) or not segment.leases or not segment.node.addresses:
+        has_tunnel = network.backend == BACKEND and segment.leases and segment.node.addresses
+        if not has_tunnel or not segment.programs or not direct_bridge(network):
             return
         for endpoint in endpoints:
             if endpoint.attached and not endpoint.bandwidth.ingress_rate:

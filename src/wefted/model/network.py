@@ -225,6 +225,8 @@ class Segment:
     """What the command said whose output the backend announces; "" where there is none, or where nothing is announced."""
     links: tuple[HostLink, ...] = ()
     """The links of this host, as they were at the last look; only drivers that use some of them may rely on it."""
+    programs: bool = True
+    """Whether this host's kernel takes our eBPF programs."""
 
     def host_link(self, name: str) -> HostLink | None:
         """Return a link of this host, or None where it has none of that name."""

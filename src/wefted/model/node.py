@@ -83,3 +83,8 @@ class HostFacts:
     """What it has that cannot be followed, as chain and handle of a rule; what such a rule would let in stays out."""
     unread_firewall: str = ""
     """A firewall of this host that is meant to keep closed what it does not open, and that we cannot read."""
+
+    @property
+    def takes_programs(self) -> bool:
+        """Whether the kernel takes our eBPF programs."""
+        return not self.features.get("bpf", "")

@@ -76,7 +76,7 @@ class UdpPeer(KernelObject):
 class UdpPort(KernelObject):
     """What a container sends by its bridge port `link` to peers of the tunnel `tunnel` passes the bridge by, and their answers.
 
-    Only a shorter way for the same packets: without programs in the kernel it has no effect.
+    Only a shorter way for the same packets, of the programs in the kernel; a process does without.
     """
 
     rank: ClassVar[int] = 65

@@ -21,9 +21,13 @@ ONE = Endpoint(network="web", container="netns:c1", ns=Netns("/run/netns/c1"))
 
 
 def planned(
-    network: Network = NETWORK, endpoint: Endpoint = ONE, node: Node = NODE, leases: tuple[Lease, ...] = (LEASE,)
+    network: Network = NETWORK,
+    endpoint: Endpoint = ONE,
+    node: Node = NODE,
+    leases: tuple[Lease, ...] = (LEASE,),
+    programs: bool = True,
 ) -> list[object]:
-    return list(Shortcut().plan(Segment(network=network, node=node, leases=leases), (endpoint,)))
+    return list(Shortcut().plan(Segment(network=network, node=node, leases=leases, programs=programs), (endpoint,)))
 
 
 def test_the_port_of_a_container() -> None:
@@ -47,6 +51,7 @@ def test_the_device_has_the_name_that_the_tunnel_has() -> None:
         {"endpoint": replace(ONE, bandwidth=Bandwidth(ingress_rate=8_000_000))},
         {"node": replace(NODE, underlay=())},
         {"leases": ()},
+        {"programs": False},
     ],
     ids=[
         "another backend",
@@ -56,6 +61,7 @@ def test_the_device_has_the_name_that_the_tunnel_has() -> None:
         "shaped by the host",
         "no underlay",
         "no tunnel yet",
+        "a process",
     ],
 )
 def test_ports_that_are_not(changes: dict[str, object]) -> None:
