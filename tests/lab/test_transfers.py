@@ -76,4 +76,6 @@ def test_what_is_sent_arrives_intact(lab: Lab, cards: str, way: str) -> None:
         for host in lab.hosts:
             wefted(host, "network", "disconnect", "n", "netns:c", check=False)
             host.run(["ip", "netns", "del", "c"], check=False)
-        wefted(lab.host("h1"), "network", "rm", "n")
+        # h1 hears a moment later that the others have none of it any more
+        removed = ["wefted", "network", "rm", "n"]
+        wait_for(lambda: lab.host("h1").run(removed, check=False).returncode == 0, 5, "the network is removed")

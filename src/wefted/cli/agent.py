@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wefted.errors import UsageError
+from wefted.errors import Unreachable, UsageError
 
 from .call import agent_pid, ask_agent, perform
 from .command import Command, json_option, option
@@ -16,6 +16,10 @@ from .output import duration, show
 
 if TYPE_CHECKING:
     from wefted.config import Config
+
+
+ENDING = 2.0
+"""Seconds that an agent which was killed may still hold its socket without an answer."""
 
 
 @click.command(
@@ -49,10 +53,10 @@ def up(config: Config, /, foreground: bool, timeout: float, as_json: bool, **fla
     if foreground:
         _serve(config, given)
         return
-    if agent_pid(config) is None:
+    status = _running(config)
+    if status is None:
         show(_start(config, given, timeout), as_json, lambda status: [f"the agent is up: {_place(status)}"])
         return
-    status = ask_agent(config, "status")
     _refuse_other(given, status)
     show(status, as_json, lambda status: [f"the agent is up already: {_place(status)}"])
 
@@ -86,6 +90,22 @@ def _serve(config: Config, given: Mapping[str, str]) -> None:
     from wefted.config import load
 
     serve(load({"state_dir": config.state_dir, "runtime_dir": config.runtime_dir, **given}), doors=ANSWERS)
+
+
+def _running(config: Config) -> Any:
+    """Return the status of the agent, None where there is none; one that is just ending has ended when this returns."""
+    pid = agent_pid(config)
+    if pid is None:
+        return None
+    try:
+        return ask_agent(config, "status")
+    except Unreachable:
+        end = time.monotonic() + ENDING
+        while agent_pid(config) == pid:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        return _running(config)
 
 
 def _start(config: Config, given: Mapping[str, str], timeout: float) -> Any:

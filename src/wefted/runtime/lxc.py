@@ -8,6 +8,8 @@ the monitor, the parent of that process: `[lxc monitor] LXCPATH NAME` (start.c, 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -78,16 +80,15 @@ class LxcRuntime(StateFilesRuntime):
 
 def _groups(hierarchy: Path) -> Iterator[Path]:
     for pattern in (f"{PAYLOAD}*", f"{OLD}/*"):
-        yield from (path for path in hierarchy.glob(pattern) if path.is_dir())
+        with contextlib.suppress(FileNotFoundError):  # the last group below OLD goes, and OLD with it
+            yield from (path for path in hierarchy.glob(pattern) if path.is_dir())
 
 
 def _processes(group: Path) -> Iterator[int]:
     """Yield the processes of a group and of those below, for a container may run an init that makes some."""
-    for path in group.rglob("cgroup.procs"):
-        try:
-            yield from map(int, path.read_text().split())
-        except OSError:
-            continue
+    for directory, _, _ in os.walk(group):  # one that goes meanwhile is passed over
+        with contextlib.suppress(OSError):
+            yield from map(int, Path(directory, "cgroup.procs").read_text().split())
 
 
 def _begins(group: Path) -> bool:
