@@ -34,6 +34,12 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
     return time.monotonic() - start
 
 
+def rows_of(host: Host, count: int) -> list[dict[str, Any]]:
+    """Return the endpoints that a host sees, as soon as there are `count`: those of other hosts it learns from the store."""
+    wait_for(lambda: len(wefted(host, "ps")) == count, 5, f"{host.name} sees {count} endpoints")
+    return list(wefted(host, "ps"))
+
+
 def container(host: Host, name: str) -> str:
     """Make a bare container and return its spec."""
     host.run(["ip", "netns", "add", name])

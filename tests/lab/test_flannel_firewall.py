@@ -11,7 +11,7 @@ import pytest
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
-from .acceptance import address_of, container, lab_name, wait_for, wefted
+from .acceptance import address_of, container, lab_name, rows_of, wait_for, wefted
 from .test_flannel_join import PREFIX, env, etcdctl, store_of
 
 pytestmark = pytest.mark.lab
@@ -53,7 +53,7 @@ def lab() -> Iterator[Lab]:
 def at(lab: Lab) -> dict[str, str]:
     """The address of each host and of each host's container."""
     found = {host.name: str(host.address) for host in lab.hosts}
-    for row in wefted(lab.host("h1"), "ps"):
+    for row in rows_of(lab.host("h1"), 2):
         found[f"{row['host']}/f1"] = address_of(row)
     return found | {f"{name}/tunnel": found[f"{name}/f1"].rpartition(".")[0] + ".0" for name in ("h1", "h2")}
 

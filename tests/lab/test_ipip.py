@@ -10,7 +10,7 @@ import pytest
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
-from .acceptance import container, lab_name, ping, wait_for, wefted
+from .acceptance import container, lab_name, ping, rows_of, wait_for, wefted
 from .test_backends import end, joined, reach, routes
 from .test_flannel_join import PREFIX, env, etcdctl, store_of
 
@@ -105,7 +105,7 @@ def test_a_network_of_flannels(lab: Lab) -> None:
         wait_for(lambda: bool(env(host)), 5, "subnet.env")  # noqa: B023
         assert env(host)["FLANNEL_MTU"] == "1480"
         wefted(host, "network", "connect", "flannel", container(host, "f1"))
-    target = next(row["addresses"][0].partition("/")[0] for row in wefted(h1, "ps") if row["host"] == "h2")
+    target = next(row["addresses"][0].partition("/")[0] for row in rows_of(h1, 2) if row["host"] == "h2")
     for size in (PLAIN, WHOLE, 8000):
         wait_for(lambda: ping(h1, "f1", target, size), 5, f"h1 reaches h2 with {size} bytes")  # noqa: B023
     key = f"{PREFIX}/subnets/{env(h2)['FLANNEL_SUBNET'].replace('.1/', '.0-')}"

@@ -22,7 +22,7 @@ ON_HOSTS = [block for block in BLOCKS if block.where.startswith("on: ")]
 HERE = [block for block in BLOCKS if block.where.startswith("here")]
 COLLECT_ONLY = "--collect-only --quiet tests/unit/test_house.py"
 """The README's `make test` is this very run: what it would start is collected, and not started again."""
-OF_THIS_RUN = ("PYTEST", "WEFTED_", "MAKE", "MFLAGS")
+OF_THIS_RUN = ("PYTEST", "WEFTED_", "MAKE", "MFLAGS", "ARGS")
 """Variables that a reader would not have."""
 PATIENCE = 20.0
 """Seconds for one block on a host: the page promises repair within seconds, and shows one."""
@@ -33,9 +33,7 @@ def line(block: Block) -> str:
 
 
 def run(command: list[str], seconds: float = 220.0, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "WEFTED_", "MAKE", "MFLAGS"))
-    }
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(OF_THIS_RUN)}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
     return subprocess.run(
         command, cwd=ROOT, env={**environment, "PATH": path, **variables}, capture_output=True, text=True, timeout=seconds

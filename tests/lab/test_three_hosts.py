@@ -11,7 +11,7 @@ import pytest
 
 from wefted.lab.lab import Lab
 
-from .acceptance import address_of, container, lab_name, ping, wait_for, wefted
+from .acceptance import address_of, container, lab_name, ping, rows_of, wait_for, wefted
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
@@ -63,7 +63,7 @@ def test_networks_are_isolated(lab: Lab, rows: dict[str, Any]) -> None:
 
 def test_every_host_sees_every_endpoint(lab: Lab, rows: dict[str, Any]) -> None:
     for host in lab.hosts:
-        wait_for(lambda: len(wefted(host, "ps")) == 12, 5, f"{host.name} sees all endpoints")  # noqa: B023
+        rows_of(host, 12)
 
 
 def test_second_pass_changes_nothing(lab: Lab, rows: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
-from .acceptance import container, lab_name, wait_for, wefted
+from .acceptance import container, lab_name, rows_of, wait_for, wefted
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
@@ -49,11 +49,11 @@ def test_uninstall_leaves_the_host_as_it_was() -> None:
         wefted(h2, "network", "connect", "two", container(h2, "c1"))
         planned = wefted(h1, "uninstall", "--plan")["changes"]
         assert {"Bridge", "Veth", "Vxlan", "Macvlan", "NftTable", "Sysctl"} <= {change["kind"] for change in planned}
-        assert len(wefted(h1, "ps")) == 5, "showing the plan changed nothing"
+        rows_of(h1, 5)  # showing the plan changed nothing
         wefted(h1, "uninstall", "--yes")
         after = look(h1)
         for part in before:
             assert after[part] == before[part], part
         assert not h1.run(["find", "/var/lib/wefted", "/run/wefted", "-mindepth", "1"], check=False).stdout
-        assert [row["name"] for row in wefted(h2, "host", "ls")] == ["h2"], "the cluster has forgotten the host"
-        assert len(wefted(h2, "ps")) == 1
+        rows_of(h2, 1)
+        wait_for(lambda: [row["name"] for row in wefted(h2, "host", "ls")] == ["h2"], 5, "the cluster has forgotten the host")
