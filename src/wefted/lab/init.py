@@ -29,7 +29,7 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 2, 4, 8, 0x
 MACHINE = "/run/machine"
 """Where the real machine's root is seen: the links on a virtual machine's disk lead there."""
 SEEN = ("/", "/run", "/run/machine", "/etc", "/var", "/var/lib")
-"""What is seen there; those that are no mounts of their own are in the one above them."""
+"""What is seen there, beside the way to the disk; those that are no mounts of their own are in the one above them."""
 MIRRORED = ("/etc", "/var/lib")
 KEPT = {
     "host": ("/etc/wefted", "/var/lib/wefted", "/var/lib/docker", "/var/lib/containerd", "/var/log"),
@@ -92,9 +92,11 @@ def say(line: str) -> None:
     os.write(1, line.encode() + b"\n")
 
 
-def mount_run() -> None:
+def mount_run(disk: str) -> None:
     """Mount our own /run, and below it the machine's directories as they were before."""
-    old = {directory: os.open(directory, os.O_PATH) for directory in SEEN if os.path.ismount(directory)}
+    parts = disk.split("/")
+    way = ("/".join(parts[:count]) for count in range(2, len(parts)))
+    old = {directory: os.open(directory, os.O_PATH) for directory in dict.fromkeys((*SEEN, *way)) if os.path.ismount(directory)}
     mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     for directory in RUN_DIRECTORIES:
         os.mkdir(f"/run/{directory}")
@@ -275,7 +277,7 @@ def build(name: str, role: str, disk: str, group: str) -> None:
     check(libc.sethostname(name.encode(), len(name)), "sethostname")
     mount("none", "/", flags=MS_REC | MS_SLAVE)
     groups = enter_group(group) if group else []
-    mount_run()
+    mount_run(disk)
     if disk:
         mount_disk(MACHINE + disk, (*KEPT[role], *(KEPT_BY_ENGINES if group else ())))
         introduce(name, MACHINE + disk)

@@ -192,8 +192,9 @@ class Lab:
         deadline = time.monotonic() + PATIENCE
         topology = record.topology
         record.save()
+        state.make_disks(record.name)
         for machine in topology.machines:
-            record.disk(machine.name).mkdir(parents=True)
+            record.disk(machine.name).mkdir()
         names = [f"{address} {m.name}\n" for m in topology.machines for address in m.addresses]
         record.disk("hosts").write_text("".join(names))
         self._start(record, topology.machines, deadline, with_wire=True)

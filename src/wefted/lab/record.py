@@ -31,7 +31,7 @@ class Record:
         return state.RUN / self.name
 
     def disk(self, machine: str) -> Path:
-        return state.DISKS / self.name / machine
+        return state.disks(self.name) / machine
 
     def running(self, machine: str) -> bool:
         process = self.processes.get(machine)

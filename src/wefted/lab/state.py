@@ -1,4 +1,7 @@
-"""Where a lab is kept between two commands: /run/wefted-lab/NAME with its record and its lock, and its disks.
+"""Where a lab is kept between two commands: /run/wefted-lab/NAME with its record, its lock, and a link to its disks.
+
+The disks are below /var/lib/wefted-lab, or where WEFTED_LAB_DISKS said when the lab was made. On a tmpfs nothing ever waits for
+a disk; an etcd takes 128 MB of memory then.
 
 What the record says is read in two ways: `processes` here is enough to enter a machine, and quick; `record` knows it all.
 """
@@ -21,7 +24,7 @@ from wefted.errors import NotFound, UsageError, WeftedError
 from .process import Process
 
 RUN = Path("/run/wefted-lab")
-DISKS = Path("/var/lib/wefted-lab")
+DISKS = Path(os.path.realpath(os.environ.get("WEFTED_LAB_DISKS") or "/var/lib/wefted-lab"))
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 
@@ -73,14 +76,27 @@ def locked(name: str, *, create: bool = False, patience: float = 60.0) -> Iterat
         os.close(descriptor)
 
 
+def make_disks(name: str) -> None:
+    """Make the directory for the disks of a lab."""
+    (RUN / name / "disks").symlink_to(DISKS / name)
+    (DISKS / name).mkdir(parents=True)
+
+
+def disks(name: str) -> Path:
+    """Return the directory with the disks of a lab, which need not be where those of the next one will be."""
+    link = RUN / name / "disks"
+    return link.readlink() if link.is_symlink() else DISKS / name
+
+
 def erase(name: str) -> None:
     """Remove all files of a lab but its lock."""
-    for path in (*_files(RUN / name), DISKS / name):
+    place = disks(name)
+    for path in (place, *_files(RUN / name)):  # the link goes after what it leads to
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=False)
         else:
             path.unlink(missing_ok=True)
-    _remove_empty(DISKS)
+    _remove_empty(place.parent)
 
 
 def forget(name: str) -> None:
@@ -92,7 +108,7 @@ def forget(name: str) -> None:
 
 def exists(name: str) -> bool:
     """Whether anything is left of a lab, whole or not."""
-    return (RUN / name).exists() or (DISKS / name).exists()
+    return (RUN / name).exists() or disks(name).exists()
 
 
 def _files(directory: Path) -> list[Path]:

@@ -131,6 +131,17 @@ def test_nothing_is_left_of_a_forgotten_lab():
     assert not state.DISKS.exists()
 
 
+def test_disks_are_found_where_they_were_made(tmp_path, monkeypatch):
+    made = saved()
+    state.make_disks("one")
+    monkeypatch.setattr(state, "DISKS", tmp_path / "elsewhere")
+    assert made.disk("h1") == tmp_path / "disks" / "one" / "h1"
+    with state.locked("one", create=True):
+        state.erase("one")
+        state.forget("one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == []
+
+
 def test_a_process_is_told_from_another_under_its_number(sleeper):
     process = Process.of(sleeper.pid)
     assert process.alive

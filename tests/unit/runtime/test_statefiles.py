@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,6 +201,29 @@ def test_lxc_tells_what_has_a_group_and_a_first_process(tmp_path: Path, group: s
     files = LxcFiles([str(tmp_path / "cgroup"), str(tmp_path / "absent")], str(tmp_path / "proc"))
     assert list(files.entries()) == [Entry(name="web", pid=12)]
     assert str(tmp_path / "cgroup") in files.directories()
+
+
+def test_groups_of_lxc_may_come_and_go_while_somebody_looks(tmp_path: Path) -> None:
+    deepest = tmp_path / "cgroup" / "lxc" / "web" / "init.scope" / "app.slice" / "one"
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            deepest.mkdir(parents=True, exist_ok=True)
+            write(deepest.parent / "cgroup.procs", "12\n")
+            shutil.rmtree(tmp_path / "cgroup" / "lxc")
+
+    process(tmp_path / "proc", 12, "12\t1")
+    files = lxc_files(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(come_and_go)
+        try:
+            seen = {tuple(files.entries()) for _ in range(1000)}
+        finally:
+            ended.set()
+    assert others.exception() is None
+    assert len(seen) > 1, "it came and went"
+    assert seen <= {(), (Entry(name="web", pid=12),), (Entry(name="web", pid=0),)}
 
 
 @pytest.mark.parametrize("kind", ["podman", "containerd", "nspawn", "lxc"])
