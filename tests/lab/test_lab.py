@@ -67,8 +67,8 @@ class TestHost:
 
     def test_its_directories_are_its_own(self, shared):
         h1, h2 = shared.host("h1"), shared.host("h2")
-        h1.run(["sh", "-c", "for d in /etc/wefted /var/lib/wefted /run /var/log; do echo x >$d/mine; done"])
-        for directory in ("/etc/wefted", "/var/lib/wefted", "/run", "/var/log"):
+        h1.run(["sh", "-c", "for d in /etc/wefted /var/lib/wefted /run /var/log /dev/shm; do echo x >$d/mine; done"])
+        for directory in ("/etc/wefted", "/var/lib/wefted", "/run", "/var/log", "/dev/shm"):
             assert not Path(directory, "mine").exists()
             assert "mine" not in h2.run(["ls", directory]).stdout
 

@@ -31,6 +31,8 @@ MACHINE = "/run/machine"
 SEEN = ("/", "/run", "/run/machine", "/etc", "/var", "/var/lib")
 """What is seen there, beside the way to the disk; those that are no mounts of their own are in the one above them."""
 MIRRORED = ("/etc", "/var/lib")
+SHARED = "/dev/shm"
+"""Memory that processes of one machine share: podman keeps its locks there."""
 KEPT = {
     "host": ("/etc/wefted", "/var/lib/wefted", "/var/lib/docker", "/var/lib/containerd", "/var/log"),
     "store": ("/var/lib/etcd", "/var/log"),
@@ -93,7 +95,7 @@ def say(line: str) -> None:
 
 
 def mount_run(disk: str) -> None:
-    """Mount our own /run, and below it the machine's directories as they were before."""
+    """Mount our own /run and shared memory, and below /run the machine's directories as they were before."""
     parts = disk.split("/")
     way = ("/".join(parts[:count]) for count in range(2, len(parts)))
     old = {directory: os.open(directory, os.O_PATH) for directory in dict.fromkeys((*SEEN, *way)) if os.path.ismount(directory)}
@@ -103,6 +105,8 @@ def mount_run(disk: str) -> None:
     for directory, descriptor in old.items():
         mount(f"/proc/self/fd/{descriptor}", MACHINE + directory, flags=MS_BIND)
         os.close(descriptor)
+    if os.path.isdir(SHARED):
+        mount("tmpfs", SHARED, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
 
 
 def mount_disk(disk: str, kept: tuple[str, ...]) -> None:
