@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from wefted.backends import BACKENDS, widest
+from wefted.backends import BACKENDS, before_lease, widest
 from wefted.drivers import DRIVERS, USING_LINKS, host_is_gateway
 from wefted.features import FEATURES
 from wefted.interfaces import Backend, Driver
@@ -108,7 +108,10 @@ def plan_node(
     links: tuple[HostLink, ...] = (),
     programs: bool = True,
 ) -> dict[Key, KernelObject]:
-    """Return all that this node's kernel should hold; a network, as soon as the node has a block or an endpoint in it."""
+    """Return all that this node's kernel should hold; a network, as soon as the node has a block or an endpoint in it.
+
+    Of a network of flannel's also the command that runs before there is a block.
+    """
     by_network: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_network.setdefault(endpoint.network, []).append(endpoint)
@@ -121,6 +124,8 @@ def plan_node(
         members = by_network.get(network.name, [])
         if segment.leases or members:
             objects += plan_network(segment, blocks.get(network.name, ()), members)
+        elif is_flannel(network):  # it was joined, so a block is on its way
+            objects += filter(None, [before_lease(network)])
     return index(objects)
 
 
