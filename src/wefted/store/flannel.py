@@ -61,10 +61,17 @@ class FlannelStore:
 
     async def read(self, prefix: str) -> Snapshot:
         """Return everything under `prefix`; the parts are read one after the other, so its revision is the oldest one's."""
+        while True:
+            mounts = tuple(self._mounts.values())
+            found = await self._read(prefix, mounts)
+            if mounts == tuple(self._mounts.values()):  # else a network was joined or left meanwhile
+                return found
+
+    async def _read(self, prefix: str, mounts: Iterable[Mount]) -> Snapshot:
         own = await self._root.read(self._own + prefix)
         parts = [own]
         items = self.passed(own.items.values())
-        for mount in self._mounts.values():
+        for mount in mounts:
             if not any(_touch(word, prefix) for word in (f"networks/{mount.name}", f"leases/{mount.name}/")):
                 continue
             view, seen = await self._read_mount(mount)

@@ -57,7 +57,8 @@ class Merged:
         self._views = {mount.place: store.view_of(mount) for mount in mounts}
         self._waiting = {own, *self._views}
         """The places that have not told what there is."""
-        self._revision = 0
+        self._told: dict[str, int] = {}
+        """The revision up to which each place has told; not of those with a clock of their own."""
         self._queue: asyncio.Queue[tuple[str, Snapshot | tuple[Item, ...] | BaseException | None]] = asyncio.Queue()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -73,6 +74,7 @@ class Merged:
         """Watch a place no longer; what was there is missing in the Snapshot that follows."""
         self._views.pop(mount.place, None)
         self._waiting.discard(mount.place)
+        self._told.pop(mount.place, None)
         task = self._tasks.pop(mount.place, None)
         if task is not None:
             task.cancel()
@@ -143,18 +145,13 @@ class Merged:
     def _take(self, place: str, seen: Snapshot | tuple[Item, ...]) -> Snapshot | tuple[Item, ...]:
         if place not in self._tasks:
             return ()
-        if isinstance(seen, Snapshot) and seen.revision < 0:  # of the API v2, whose clock is another one
-            self._waiting.discard(place)
-            self._begin(place, seen.items.values())
-            return () if self._waiting else self._everything()
+        told = seen.revision if isinstance(seen, Snapshot) else max(item.revision for item in seen)
+        if told >= 0:  # else the clock is another one: that of the API v2
+            self._told[place] = told
         if isinstance(seen, Snapshot):
-            # An older revision than before means another history, which whoever watches must be able to tell.
-            lost = seen.revision < self._revision and place not in self._waiting
-            self._revision = seen.revision if lost else max(self._revision, seen.revision)
             self._waiting.discard(place)
             self._begin(place, seen.items.values())
             return () if self._waiting else self._everything()
-        self._revision = max([self._revision, *(item.revision for item in seen)])
         changed = tuple(item for raw in seen for item in self._change(place, raw))
         return () if self._waiting else changed
 
@@ -193,5 +190,9 @@ class Merged:
             del self._owners[raw.key]
 
     def _everything(self) -> Snapshot:
+        """Return what all places have told. It is as old as the place that told last of all: another may know of later writes.
+
+        An older revision than before can also mean another history; whoever watches reads everything anew, and sees which.
+        """
         views = (item for view in self._views.values() for item in view.items() if item.value is not None)
-        return Snapshot(self._revision, {**(self._own or {}), **{item.key: item for item in views}})
+        return Snapshot(min(self._told.values(), default=0), {**(self._own or {}), **{item.key: item for item in views}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -163,6 +164,50 @@ async def test_a_network_is_joined_and_left_while_a_watch_is_under_way(root: Mem
     assert set((await store.read("")).items) == {"nodes/n1"}
     store.mount(Mount("old", PREFIX))
     assert await next_snapshot() == joined
+
+
+async def test_a_late_picture_takes_away_nothing_that_is_newer(monkeypatch: pytest.MonkeyPatch, root: MemoryStore) -> None:
+    """A network is joined; what is there was read, but is told only after this host's subnet is written and its owner known."""
+    store, told = FlannelStore(root, "/wefted/", []), asyncio.Event()
+    watch_at_once = root.watch
+
+    async def watch_late(prefix: str) -> AsyncIterator[Snapshot | tuple[Item, ...]]:
+        async for seen in watch_at_once(prefix):
+            if prefix == PREFIX:
+                await told.wait()
+            yield seen
+
+    monkeypatch.setattr(root, "watch", watch_late)
+    await root.write([Put(f"{PREFIX}config", CONFIG)])
+    cluster, watch = ClusterView(), store.watch("")
+    cluster.replace(await anext(watch))  # type: ignore[arg-type]
+    store.mount(Mount("old", PREFIX))
+    news = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0)
+    await store.keep_lease("old", "n1", MINE, None)
+    cluster.replace(await store.read(""))
+    for _ in range(10):
+        await asyncio.sleep(0)  # the owner is told, the lease is not
+    told.set()
+    late = await news
+    assert isinstance(late, Snapshot)
+    assert late.items.keys() == {"networks/old"}
+    cluster.replace(late)
+    assert len(cluster.leases_of("old")) == 1
+
+
+async def test_a_network_that_comes_during_a_read_is_in_it(monkeypatch: pytest.MonkeyPatch, root: MemoryStore) -> None:
+    await root.write([Put(f"{PREFIX}config", CONFIG), Put("/other/config", CONFIG)])
+    store = FlannelStore(root, "/wefted/", [Mount("old", PREFIX)])
+    read_at_once = root.read
+
+    async def read_and_join(prefix: str) -> Snapshot:
+        if prefix.startswith(PREFIX) and not store.api("other"):
+            store.mount(Mount("other", "/other/"))
+        return await read_at_once(prefix)
+
+    monkeypatch.setattr(root, "read", read_and_join)
+    assert (await store.read("networks/")).items.keys() == {"networks/old", "networks/other"}
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["lease first", "owner first"])
