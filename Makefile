@@ -6,7 +6,7 @@ BIN  := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
 LAB_ARGS := $(or $(ARGS),--hosts 2)
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 BENCH_ARGS := $(or $(ARGS),attach)
 
 help:
@@ -21,7 +21,7 @@ engines: env  ## Docker and podman for the lab's hosts, as packages; their servi
 demo: env  ## two virtual hosts, every kind of network, a table of what was measured
 	@$(ROOT) $(BIN)/wefted demo $(ARGS)
 
-test: engines  ## all tests, one more at once than there are cores, for many wait (the lab tests need root; WORKERS=1)
+test: engines  ## all tests, on all cores (the lab tests need root; WORKERS=1)
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: env gates test  ## style, types, arrows, then all tests
