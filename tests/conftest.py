@@ -11,10 +11,10 @@ import pytest
 from hypothesis import settings
 
 LAB = Path(__file__).parent / "lab"
-MEMORY = Path("/dev/shm/wefted-lab")
+MEMORY = Path("/dev/shm")
 ENOUGH = 8 << 30
 """Bytes of memory from which on labs have their disks in it: of an etcd whose disk is slow, tests learn nothing."""
-if MEMORY.parent.is_mount() and shutil.disk_usage(MEMORY.parent).free >= ENOUGH:
+if MEMORY.is_mount() and shutil.disk_usage(MEMORY).free >= ENOUGH:
     os.environ.setdefault("WEFTED_LAB_DISKS", str(MEMORY))  # here, before the lab's own modules are imported
 NEEDS_ROOT = "lab tests make namespaces, which needs root: run `sudo make test`"
 

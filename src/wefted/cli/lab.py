@@ -63,7 +63,7 @@ def up(
     The hosts are h1, h2, ... with the addresses 192.168.50.1, .2, ... on eth0, and etcd at 192.168.50.254. The engines are
     each host's own, and have an image: docker run -d --name web1 -v /usr:/usr:ro skel
 
-    The hosts' disks are below /var/lib/wefted-lab, or below the directory in WEFTED_LAB_DISKS: /dev/shm/lab is quicker.
+    The hosts' disks are in /var/lib/wefted-lab; with WEFTED_LAB_DISKS=/dev/shm in memory, and so in any other directory.
     """
     import time
 

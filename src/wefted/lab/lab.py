@@ -54,6 +54,7 @@ class Lab:
         """
         state.require_root()
         state.check_name(name)
+        state.require_place()
         plan = simple(topology, store=not bare) if isinstance(topology, int) else topology
         plan = plan.with_engines(engines)
         _require_programs(plan)

@@ -1,7 +1,7 @@
 """Where a lab is kept between two commands: /run/wefted-lab/NAME with its record, its lock, and a link to its disks.
 
-The disks are below /var/lib/wefted-lab, or where WEFTED_LAB_DISKS said when the lab was made. On a tmpfs nothing ever waits for
-a disk; an etcd takes 128 MB of memory then.
+The disks are in the directory wefted-lab of /var/lib, or of the one that WEFTED_LAB_DISKS named when the lab was made. On a
+tmpfs nothing ever waits for a disk; an etcd takes 128 MB of memory then.
 
 What the record says is read in two ways: `processes` here is enough to enter a machine, and quick; `record` knows it all.
 """
@@ -24,8 +24,9 @@ from wefted.errors import NotFound, UsageError, WeftedError
 from .process import Process
 
 RUN = Path("/run/wefted-lab")
-DISKS = Path(os.path.realpath(os.environ.get("WEFTED_LAB_DISKS") or "/var/lib/wefted-lab"))
+DISKS = Path(os.path.realpath(os.environ.get("WEFTED_LAB_DISKS") or "/var/lib"), "wefted-lab")
 
+_PLACE = "name a directory on a disk, or in memory: WEFTED_LAB_DISKS=/dev/shm"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 
 
@@ -76,10 +77,19 @@ def locked(name: str, *, create: bool = False, patience: float = 60.0) -> Iterat
         os.close(descriptor)
 
 
+def require_place() -> None:
+    """Raise `UsageError` unless there is a directory for the disks of labs."""
+    if not DISKS.parent.is_dir():
+        raise UsageError(f"{DISKS.parent} is no directory, so labs have no place for their disks", _PLACE)
+
+
 def make_disks(name: str) -> None:
-    """Make the directory for the disks of a lab."""
+    """Make the directory for the disks of a lab. Raises `UsageError` where there can be none."""
     (RUN / name / "disks").symlink_to(DISKS / name)
-    (DISKS / name).mkdir(parents=True)
+    try:
+        (DISKS / name).mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"labs can have no disks in {DISKS.parent}: {error.strerror}", _PLACE) from error
 
 
 def disks(name: str) -> Path:
@@ -91,7 +101,8 @@ def disks(name: str) -> Path:
 def erase(name: str) -> None:
     """Remove all files of a lab but its lock."""
     place = disks(name)
-    for path in (place, *_files(RUN / name)):  # the link goes after what it leads to
+    there = [place] if place.exists() else []
+    for path in (*there, *_files(RUN / name)):  # the link goes after what it leads to
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=False)
         else:

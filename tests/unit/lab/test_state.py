@@ -142,6 +142,19 @@ def test_disks_are_found_where_they_were_made(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == []
 
 
+def test_a_place_for_disks_that_is_no_directory_is_refused_and_harms_nothing(tmp_path, monkeypatch):
+    made = saved()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(state, "DISKS", tmp_path / "file" / "wefted-lab")
+    with pytest.raises(UsageError, match="file is no directory") as caught:
+        state.require_place()
+    assert "WEFTED_LAB_DISKS" in caught.value.hint
+    with pytest.raises(UsageError, match="Not a directory"):
+        state.make_disks("one")
+    state.erase("one")
+    assert list(made.directory.iterdir()) == []
+
+
 def test_a_process_is_told_from_another_under_its_number(sleeper):
     process = Process.of(sleeper.pid)
     assert process.alive
