@@ -6,7 +6,6 @@ BIN  := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
 LAB_ARGS := $(or $(ARGS),--hosts 2)
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 BENCH_ARGS := $(or $(ARGS),attach)
 
 help:
@@ -21,8 +20,8 @@ engines: env  ## Docker and podman for the lab's hosts, as packages; their servi
 demo: env  ## two virtual hosts, every kind of network, a table of what was measured
 	@$(ROOT) $(BIN)/wefted demo $(ARGS)
 
-test: engines  ## all tests, on all cores (the lab tests need root; WORKERS=1)
-	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
+test: engines  ## all tests, on all cores (the lab tests need root)
+	@$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: env gates test  ## style, types, arrows, then all tests
 
@@ -36,7 +35,7 @@ fix: env  ## repair what ruff can repair
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 soak: engines  ## 10,000 random sequences, 1 GB through every backend, 200 containers of Docker (SEQUENCES=1000, STEPS=30, TRANSFER=10GB)
-	@WEFTED_SEQUENCES=$(or $(SEQUENCES),10000) WEFTED_STEPS=$(or $(STEPS),12) $(BIN)/pytest -q -n $(WORKERS) tests/lab/test_random_sequences.py
+	@WEFTED_SEQUENCES=$(or $(SEQUENCES),10000) WEFTED_STEPS=$(or $(STEPS),12) $(BIN)/pytest -q -n auto --maxprocesses 4 tests/lab/test_random_sequences.py
 	@WEFTED_TRANSFER=$(or $(TRANSFER),1GB) $(BIN)/pytest -q -s tests/lab/test_transfers.py tests/lab/test_udp.py -k intact
 	@$(BIN)/pytest -q -m soak tests/lab
 

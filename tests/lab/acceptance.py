@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -36,8 +37,25 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
 
 def rows_of(host: Host, count: int) -> list[dict[str, Any]]:
     """Return the endpoints that a host sees, as soon as there are `count`: those of other hosts it learns from the store."""
-    wait_for(lambda: len(wefted(host, "ps")) == count, 5, f"{host.name} sees {count} endpoints")
-    return list(wefted(host, "ps"))
+    rows: list[dict[str, Any]] = []
+
+    def seen() -> bool:
+        rows[:] = wefted(host, "ps")
+        return len(rows) == count
+
+    wait_for(seen, 5, f"{host.name} sees {count} endpoints")
+    return rows
+
+
+@contextmanager
+def agent_held(host: Host) -> Iterator[None]:
+    """Hold the agent: it sees what is done meanwhile, and repairs it, only afterwards."""
+    agent = str(wefted(host, "status")["agent"]["pid"])
+    host.run(["kill", "-STOP", agent])
+    try:
+        yield
+    finally:
+        host.run(["kill", "-CONT", agent])
 
 
 def container(host: Host, name: str) -> str:

@@ -22,7 +22,7 @@ from wefted.model.objects import HOST, Change, Netns
 from wefted.testing.kernel_samples import FOREIGN
 from wefted.testing.snapshot import difference
 
-from .acceptance import container, lab_name, ping, wait_for, wefted
+from .acceptance import agent_held, container, lab_name, ping, wait_for, wefted
 from .conftest import DEADLINE, LabHost, wait_until
 
 pytestmark = pytest.mark.lab
@@ -248,11 +248,9 @@ def test_the_agent_brings_it_home_when_the_kernel_has_given_it_back(nic: Host) -
     """A virtual card would die with the container: what the kernel does with a hardware card is done by hand."""
     before = seen(nic)
     wefted(nic, "network", "connect", "nic", container(nic, "p2"))
-    agent = str(wefted(nic, "status")["agent"]["pid"])
-    run(nic, "kill", "-STOP", agent)  # between the two it would give the card to the container again, with which it would die
-    run(nic, *"ip -n p2 link set eth0 netns 1 name back0".split())
-    run(nic, "ip", "netns", "del", "p2")
-    run(nic, "kill", "-CONT", agent)
+    with agent_held(nic):  # between the two it would give the card to the container again, with which it would die
+        run(nic, *"ip -n p2 link set eth0 netns 1 name back0".split())
+        run(nic, "ip", "netns", "del", "p2")
     wait_for(lambda: difference(before, seen(nic)) == [], 10, "the card at home")
     wefted(nic, "network", "disconnect", "nic", "netns:p2")
     assert wefted(nic, "plan") == {"changes": []}

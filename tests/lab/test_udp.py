@@ -20,7 +20,7 @@ from wefted.lab.agents import SOCKET, WEFTED
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
-from .acceptance import address_of, container, lab_name, ping, wait_for, wefted
+from .acceptance import address_of, agent_held, container, lab_name, ping, wait_for, wefted
 from .test_flannel_join import PREFIX, env, etcdctl, store_of
 from .transfers import amount, transfer
 
@@ -244,7 +244,9 @@ def test_what_somebody_removes_comes_back_within_a_second(lab: Lab, containers: 
     host = lab.host("h1")
     before = programs(host)
     assert before["xdp"]
-    host.run(list(words))
+    with agent_held(host):
+        host.run(list(words))
+        assert programs(host) != before
     wait_for(lambda: programs(host) == before, 1, "the programs are back")
     assert ping(host, "c", containers["h2"])
     wait_for(lambda: wefted(host, "plan") == {"changes": []}, 5, "nothing is left to do")

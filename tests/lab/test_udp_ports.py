@@ -12,7 +12,7 @@ from wefted.bench import card
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
-from .acceptance import address_of, container, lab_name, ping, wait_for, wefted
+from .acceptance import address_of, agent_held, container, lab_name, ping, wait_for, wefted
 from .transfers import transfer
 
 pytestmark = pytest.mark.lab
@@ -142,7 +142,9 @@ def test_what_somebody_removes_comes_back_within_a_second(lab: Lab, network: str
         return block(host, port(host)) == number and "port_out" in shown
 
     assert whole()
-    host.run(["tc", *words[what].split()])
+    with agent_held(host):
+        host.run(["tc", *words[what].split()])
+        assert not whole()
     wait_for(whole, 1, "it is back")
     wait_for(lambda: is_as_planned(host), 5, "nothing is left to do")
     transfer(host, lab.host("h2"), address(lab.host("h2")), 2_000_000)

@@ -47,9 +47,10 @@ def test_uninstall_leaves_the_host_as_it_was() -> None:
         wefted(h1, "network", "connect", "point", "netns:c2")
         wefted(h1, "network", "connect", "lan", "netns:c3", "--ip", "192.168.50.77")
         wefted(h2, "network", "connect", "two", container(h2, "c1"))
+        rows_of(h1, 5)
         planned = wefted(h1, "uninstall", "--plan")["changes"]
         assert {"Bridge", "Veth", "Vxlan", "Macvlan", "NftTable", "Sysctl"} <= {change["kind"] for change in planned}
-        rows_of(h1, 5)  # showing the plan changed nothing
+        assert len(wefted(h1, "ps")) == 5, "showing the plan changed nothing"
         wefted(h1, "uninstall", "--yes")
         after = look(h1)
         for part in before:

@@ -124,8 +124,8 @@ def plan_node(
         members = by_network.get(network.name, [])
         if segment.leases or members:
             objects += plan_network(segment, blocks.get(network.name, ()), members)
-        elif is_flannel(network):  # it was joined, so a block is on its way
-            objects += filter(None, [before_lease(network)])
+        elif is_flannel(network) and (first := before_lease(network)):  # it was joined, so a block is on its way
+            objects.append(first)
     return index(objects)
 
 
