@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# contracts live in the package, or are of several rooms: their assertions shall speak as those of a test do
+for contract in ("wefted.testing.kernel_contract", "wefted.testing.store_contract", "tests.unit.store.keys_contract"):
+    pytest.register_assert_rewrite(contract)
+
 LAB = Path(__file__).parent / "lab"
 MEMORY = Path("/dev/shm")
 ENOUGH = 8 << 30

@@ -19,15 +19,13 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("wefted.testing.kernel_contract")
+from wefted.kernel.linux import LinuxKernel
+from wefted.kernel.netns import unshare
+from wefted.kernel.wireguardprocess import WireguardProcesses
+from wefted.model.objects import HOST, Netns
+from wefted.testing.kernel_samples import FOREIGN, WIREGUARD_KEY
 
-from wefted.kernel.linux import LinuxKernel  # noqa: E402
-from wefted.kernel.netns import unshare  # noqa: E402
-from wefted.kernel.wireguardprocess import WireguardProcesses  # noqa: E402
-from wefted.model.objects import HOST, Netns  # noqa: E402
-from wefted.testing.kernel_samples import FOREIGN, WIREGUARD_KEY  # noqa: E402
-
-from .agent_logs import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: E402
+from .agent_logs import pytest_runtest_makereport as pytest_runtest_makereport
 
 DEADLINE = 10.0
 

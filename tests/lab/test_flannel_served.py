@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from wefted.lab.agents import answers
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 from wefted.testing.certificates import make_certificates
@@ -95,12 +96,6 @@ def stop(*children: Popen[Any]) -> None:
 def state(host: Host, name: str = "flannel") -> dict[str, Any]:
     """Return what the host says of a network."""
     return next(row for row in wefted(host, "flannel", "ls") if row["name"] == name)
-
-
-def answers(host: Host) -> bool:
-    """Tell whether an agent runs on a host, and not only the socket of one that was killed is there."""
-    asked = ["curl", "-sf", "--unix-socket", "/run/wefted/wefted.sock", "http://wefted/v1/status"]
-    return host.run(asked, check=False).returncode == 0
 
 
 def leave(host: Host, name: str = "flannel") -> None:

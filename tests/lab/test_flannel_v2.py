@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from wefted.engine.flannel import Keeper
+from wefted.lab.agents import answers
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 from wefted.model import flannel_lease
@@ -155,9 +156,9 @@ def test_a_restart_keeps_the_subnet(
     wait_for(lambda: env(h3) == joined["h3"], 10, "the same environment file")
     h1 = lab.host("h1")
     h1.run(["kill", str(wefted(h1, "status")["agent"]["pid"])])
-    wait_for(lambda: h1.run(["test", "-S", "/run/wefted/wefted.sock"], check=False).returncode != 0, 10, "flanneld has ended")
+    wait_for(lambda: not answers(h1), 10, "flanneld has ended")
     flanneld(lab, etcd)
-    wait_for(lambda: h1.run(["test", "-S", "/run/wefted/wefted.sock"], check=False).returncode == 0, 10, "flanneld runs")
+    wait_for(lambda: answers(h1), 10, "flanneld runs")
     wait_for(lambda: not wefted(h1, "flannel", "ls")[0]["error"], 10, "it holds a subnet")
     assert env(h1) == joined["h1"]
     assert keys(etcd) == {key_of(found) for found in joined.values()}

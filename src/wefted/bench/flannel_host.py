@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wefted.client import RemoteEngine, complete
-from wefted.errors import WeftedError
+from wefted.errors import Unreachable, WeftedError
 
 from . import leases
 
@@ -132,7 +131,13 @@ class FlannelHost:
 
     def _await_agent(self) -> None:
         self._engine = RemoteEngine(SOCKET)
-        leases.until(lambda: os.path.exists(SOCKET) and bool(self._call("status")), "the agent answers")
+        leases.until(self._answers, "the agent answers")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._call("status"))
+        except Unreachable:  # no socket yet, or one that is bound and not yet listened on
+            return False
 
 
 def _spawn(words: Sequence[str]) -> subprocess.Popen[bytes]:

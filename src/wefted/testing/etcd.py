@@ -10,6 +10,7 @@ Everything here blocks. Members are killed when the block ends, by their own pid
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -61,6 +62,8 @@ class EtcdMember:
         """Send a signal; SIGSTOP makes a member that is there and silent, SIGCONT wakes it."""
         assert self.process is not None, f"{self.name} was never started"
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)  # until then its other threads may still answer
 
     def kill(self) -> None:
         """End it at once, like a power cut does."""
