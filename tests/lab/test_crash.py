@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from wefted.engine.places import ROOM
+from wefted.lab.agents import answers
 from wefted.lab.host import Host
 from wefted.lab.lab import Lab
 
@@ -51,7 +52,7 @@ def crash(host: Host, position: int, *words: str) -> bool:
     died = done.returncode != 0
     assert not died or done.returncode == 3, done.stderr
     # A process that was killed may still hold its socket for a moment.
-    wait_for(lambda: wefted(host, "ps", check=False).returncode == 0, 5, "the command does without the dead agent")
+    wait_for(lambda: not (died and answers(host)), 5, "the dead agent is gone")
     steady = next(r for r in wefted(host, "ps") if r["container"] == "netns:steady")
     assert ping(host, "steady", address_of(steady).rsplit(".", 1)[0] + ".1"), "traffic of the others goes on"
     if not died:
@@ -92,9 +93,10 @@ def _settled(host: Host) -> bool:
 
 @pytest.fixture(scope="module")
 def full() -> Iterator[Host]:
-    """A host whose network has no place left in its first bridge."""
-    with Lab.up(lab_name("spill"), 1) as lab:
+    """A host by itself, with its records in a file, whose network has no place left in its first bridge."""
+    with Lab.up(lab_name("spill"), 1, bare=True) as lab:
         h1 = lab.host("h1")
+        h1.run(["wefted", "up"])
         wefted(h1, "network", "create", "net", "--subnet", "10.74.0.0/16")
         names = ["steady", *(f"f{number}" for number in range(1, ROOM))]
         h1.run(["ip", "-batch", "-"], input="\n".join(f"netns add {name}" for name in names))
