@@ -133,7 +133,7 @@ def stranger(lab: Lab, containers: dict[str, str]) -> Iterator[str]:
         [
             "sh",
             "-c",
-            f"umask 077; wg genkey >/tmp/key; echo {PSK} >/tmp/psk; wg set {name} private-key /tmp/key listen-port 51820",
+            f"umask 077; wg genkey >/run/key; echo {PSK} >/run/psk; wg set {name} private-key /run/key listen-port 51820",
         ]
     )
     key = h4.run(["wg", "show", name, "public-key"]).stdout.strip()
@@ -147,7 +147,7 @@ def stranger(lab: Lab, containers: dict[str, str]) -> Iterator[str]:
     h4.run(["ip", "-n", "c", "-batch", "-"], input=inner)
     h4.run(["sh", "-c", f"for d in ve {name}; do echo 1 >/proc/sys/net/ipv4/conf/$d/forwarding; done"])
     for other in map(lab.host, OURS):
-        words = ["wg", "set", name, "peer", public_key(other), "preshared-key", "/tmp/psk"]
+        words = ["wg", "set", name, "peer", public_key(other), "preshared-key", "/run/psk"]
         h4.run([*words, "endpoint", f"{other.address}:51820", "allowed-ips", subnet(other)])
     value = {"PublicIP": str(h4.address), "PublicIPv6": None, "BackendType": "wireguard", "BackendData": {"PublicKey": key}}
     etcdctl(h4, store_of(h4), "put", f"{PREFIX}/subnets/10.5.77.0-24", json.dumps(value))

@@ -10,7 +10,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from wefted.services import udp_relay
 
 MTU = 1472
 SOURCE = Path(__file__).parents[3] / "tests/bench/udp_proxy.c"
+PLACE = "run/forwarders"
+"""Where a host has what belongs to them: nothing of it is left when the host is gone."""
 
 Program = Callable[[str, Host, Host, int, int], list[str]]
 """From the TUN device, this host, the other one, the network's number and this host's, to the command line."""
@@ -45,6 +46,7 @@ class Forwarder:
     def start(self, first: Host, second: Host) -> None:
         """Make all of it and start the programs. Raises `UsageError` where one cannot be had."""
         for own, here, there in ((1, first, second), (2, second, first)):
+            (here.root / PLACE).mkdir(exist_ok=True)
             here.run(["ip", "-batch", "-"], input="\n".join(self._outside(own)) + "\n")
             here.run(["ip", "-n", self.namespace, "-batch", "-"], input="\n".join(self._inside(own)) + "\n")
             for device in (f"fbr{self.number}", f"tun{self.number}"):
@@ -86,12 +88,10 @@ def c_proxy(tun: str, here: Host, there: Host, number: int, own: int) -> list[st
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not SOURCE.exists():
         raise UsageError("it is compiled from a git checkout, with a C compiler")
-    program = Path(tempfile.gettempdir(), f"wefted-udp-proxy-{SOURCE.stat().st_mtime_ns}")
-    if not program.exists():
-        subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
+    subprocess.run([compiler, "-O2", "-o", str(here.root / PLACE / "udp-proxy"), str(SOURCE)], check=True)
     net = f"10.{200 + number}"
     block = f"{net}.{3 - own}.0/24={there.address}"
-    return [str(program), tun, str(here.address), str(9000 + number), f"{net}.{own}.0", block]
+    return [f"/{PLACE}/udp-proxy", tun, str(here.address), str(9000 + number), f"{net}.{own}.0", block]
 
 
 def our_relay(tun: str, here: Host, there: Host, number: int, own: int) -> list[str]:
@@ -101,5 +101,5 @@ def our_relay(tun: str, here: Host, there: Host, number: int, own: int) -> list[
         "link": tun, "local": str(here.address), "port": port, "blocks": [f"{net}.{own}.0/24"],
         "peers": {f"{net}.{3 - own}.0/24": [str(there.address), port]},
     }  # fmt: skip
-    here.run(["sh", "-c", "mkdir -p /run/forwarders && cat >/run/forwarders/tunnel.json"], input=json.dumps(said))
-    return [sys.executable, "-I", "-S", str(Path(udp_relay.__file__)), "/run/forwarders/tunnel.json"]
+    (here.root / PLACE / "tunnel.json").write_text(json.dumps(said))
+    return [sys.executable, "-I", "-S", str(Path(udp_relay.__file__)), f"/{PLACE}/tunnel.json"]
