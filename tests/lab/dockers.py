@@ -27,8 +27,18 @@ def in_background(host: Host, *words: str) -> None:
 
 
 def create(lab: Lab, name: str, *options: str, hosts: tuple[str, ...] = ("h1", "h2")) -> None:
-    for host in hosts:
-        lab.host(host).run([*CREATE, *options, name])
+    """Make a network on each host: the first of them has the first blocks, and so the addresses that a test chooses."""
+    first, *others = map(lab.host, hosts)
+    first.run([*CREATE, *options, name])
+    if others:
+        wait_for(lambda: _has_blocks(first, name), 10, f"{first.name} has its blocks of {name}")
+    for host in others:
+        host.run([*CREATE, *options, name])
+
+
+def _has_blocks(host: Host, name: str) -> bool:
+    found = next((row for row in wefted(host, "network", "ls") if row["name"] == name), None)
+    return found is not None and len(found["blocks"]) == len(found["subnets"])
 
 
 def run(host: Host, name: str, network: str, *words: str, command: tuple[str, ...] = ()) -> None:
