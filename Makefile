@@ -21,7 +21,7 @@ demo: env  ## two virtual hosts, every kind of network, a table of what was meas
 	@$(ROOT) $(BIN)/wefted demo $(ARGS)
 
 test: engines  ## all tests, on all cores (the lab tests need root)
-	@$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: env gates test  ## style, types, arrows, then all tests
 

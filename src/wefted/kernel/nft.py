@@ -31,6 +31,11 @@ NFT_MSG_GETTABLE, NFT_MSG_NEWGEN, NFT_MSG_GETGEN = 1, 15, 16
 NFTA_TABLE_NAME = 1
 NFTA_GEN_ID = 1
 
+LOOKS = 10
+"""How often another firewall is looked at, while somebody changes something each time, before it counts as being loaded."""
+_NEVER = -1
+"""A generation that there is not."""
+
 _ERRNOS = {"No such file or directory": errno.ENOENT, "File exists": errno.EEXIST, "Operation not permitted": errno.EPERM}
 
 
@@ -207,11 +212,23 @@ class Firewall:
         """Return the gate of this moment. What is kept is as old as somebody else's last transaction, so it is not old."""
         generation = self.generation()
         if self._gates is None or self._gates[0] != generation:
+            self._gates = self._read_gate(generation)
+        return self._gates[1]
+
+    def _read_gate(self, generation: int) -> tuple[int, Gate | None]:
+        """Return it with its generation. A look during which somebody changed something counts for nothing.
+
+        Begun before firewalld loads its rules and ended while it does, it would show half of them, and an open door.
+        """
+        for _ in range(LOOKS):
             tables = self._tables()
             asked = FIREWALL in tables and LOADING not in tables
             present = None if LOADING in tables else OPEN
-            self._gates = (generation, copy(self._list_table(FIREWALL)) if asked else present)
-        return self._gates[1]
+            gate = copy(self._list_table(FIREWALL)) if asked else present
+            before, generation = generation, self.generation()
+            if before == generation:
+                return generation, gate
+        return _NEVER, None
 
     def _list_table(self, table: Table) -> list[dict[str, Any]]:
         nft = self._nft()
