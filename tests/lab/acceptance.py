@@ -26,11 +26,11 @@ def wefted(host: Host, *words: str, check: bool = True) -> Any:
     return json.loads(done.stdout) if check else done
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Wait until `condition` holds; return how long it took. Fails with `what` after `seconds`."""
+def wait_for(condition: Callable[[], bool], seconds: float, what: str, detail: Callable[[], object] = str) -> float:
+    """Wait until `condition` holds; return how long it took. Fails with `what`, and `detail` then, after `seconds`."""
     start = time.monotonic()
     while not condition():
-        assert time.monotonic() - start < seconds, f"not within {seconds} s: {what}"
+        assert time.monotonic() - start < seconds, f"not within {seconds} s: {what} {detail()}"
         time.sleep(0.02)
     return time.monotonic() - start
 

@@ -51,8 +51,8 @@ def crash(host: Host, position: int, *words: str) -> bool:
     done = wefted(host, *words, check=False)
     died = done.returncode != 0
     assert not died or done.returncode == 3, done.stderr
-    # A process that was killed may still hold its socket for a moment.
-    wait_for(lambda: not (died and answers(host)), 5, "the dead agent is gone")
+    if died:  # a process that was killed may still hold its socket for a moment
+        wait_for(lambda: not answers(host), 5, "the dead agent is gone")
     steady = next(r for r in wefted(host, "ps") if r["container"] == "netns:steady")
     assert ping(host, "steady", address_of(steady).rsplit(".", 1)[0] + ".1"), "traffic of the others goes on"
     if not died:

@@ -24,13 +24,13 @@ from wefted.errors import InUse, NotFound, UsageError
 from .random_host import UPLINK, RandomHost
 from .random_model import SHAPES, Member, Shape, asked, clash, narrow, parted
 
-SEQUENCES = int(os.environ.get("WEFTED_SEQUENCES", "150"))
+SEQUENCES = int(os.environ.get("WEFTED_SEQUENCES", "250"))
 STEPS = int(os.environ.get("WEFTED_STEPS", "15"))
 SHARE = 250
 """Sequences of one test: many are shared among the cores, and it is seen how far they are."""
 BATCH = 25
-BUDGET = 30.0 if SEQUENCES <= 1000 else float("inf")
-"""Seconds after which no further batch is begun: 150 take 20 s on a machine whose kernel is quick to delete links."""
+BUDGET = 60.0 if SEQUENCES <= 1000 else float("inf")
+"""Seconds after which no further batch is begun: 250 take half a minute, on a machine that has nothing else to do."""
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(0 if SEQUENCES > 1000 else 300)]
 

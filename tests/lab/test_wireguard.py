@@ -225,7 +225,7 @@ def test_a_wrong_key_in_a_lease_is_told(lab: Lab, rows: dict[str, Any], key: str
     try:
         wait_for(lambda: reason in str(wefted(host, "status")["unreachable"]), 5, "status says why")
         assert "10.64.200.0/24" not in host.run(["wg", "show", "all", "allowed-ips"]).stdout
-        wait_for(lambda: ping(host, "c", address_of(rows["h2"])), 5, "the others are reached")
+        assert ping(host, "c", address_of(rows["h2"]))
     finally:
         etcdctl(host, store_of(host), "del", record)
     wait_for(lambda: not wefted(host, "status")["unreachable"], 5, "it is forgotten")

@@ -33,8 +33,6 @@ NFTA_GEN_ID = 1
 
 LOOKS = 10
 """How often another firewall is looked at, while somebody changes something each time, before it counts as being loaded."""
-_NEVER = -1
-"""A generation that there is not."""
 
 _ERRNOS = {"No such file or directory": errno.ENOENT, "File exists": errno.EEXIST, "Operation not permitted": errno.EPERM}
 
@@ -213,9 +211,9 @@ class Firewall:
         generation = self.generation()
         if self._gates is None or self._gates[0] != generation:
             self._gates = self._read_gate(generation)
-        return self._gates[1]
+        return self._gates[1] if self._gates is not None else None
 
-    def _read_gate(self, generation: int) -> tuple[int, Gate | None]:
+    def _read_gate(self, generation: int) -> tuple[int, Gate | None] | None:
         """Return it with its generation. A look during which somebody changed something counts for nothing.
 
         Begun before firewalld loads its rules and ended while it does, it would show half of them, and an open door.
@@ -228,7 +226,7 @@ class Firewall:
             before, generation = generation, self.generation()
             if before == generation:
                 return generation, gate
-        return _NEVER, None
+        return None
 
     def _list_table(self, table: Table) -> list[dict[str, Any]]:
         nft = self._nft()
